@@ -1,0 +1,44 @@
+# make verify: every claim on real photographs.  make test: the tests.  Both set up their own environment in .venv, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INPUTS := pyproject.toml constraints.txt multires/_haar.c
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: verify test lint docs bench clean
+.DELETE_ON_ERROR:
+
+verify: $(VENV)/installed
+	@$(BIN)/multires verify
+
+test: $(VENV)/installed-dev lint
+	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@$(BIN)/python -m coverage report --include='multires/*' --fail-under=95 --format=total
+
+lint: $(VENV)/installed-dev
+	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+
+docs: $(VENV)/installed-dev
+	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m sphinx --fail-on-warning --quiet -b html docs docs/_build/html
+	@echo "docs: docs/_build/html/index.html"
+
+bench: $(VENV)/installed-dev
+	@$(BIN)/multires bench haar
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python >= 3.11 is needed, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python $(INPUTS)
+	@echo "Installing multires in $(VENV) ..." >&2
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "Installing the tools for tests and docs ..." >&2
+	@$(INSTALL) --editable '.[dev,peers,docs]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build runs docs/_build *.egg-info multires/*.so
