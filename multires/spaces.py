@@ -87,7 +87,7 @@ def embed(x: Tensor, levels: int = 1) -> Tensor:
     Shape (batch, channel, n, ...) becomes (batch, channel, 2^levels n, ...).
     """
     d = dimension(x)
-    for axis in range(2, 2 + d):
+    for axis in reversed(range(2, 2 + d)):  # the contiguous axis first, while there is least to copy
         x = x.repeat_interleave(2**levels, axis)
     return x
 

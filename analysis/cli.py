@@ -1,0 +1,151 @@
+"""The `multires` command. It imports torch and the rest only once it knows what to do, so that --help is quick."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
+
+from multires.errors import MultiresError
+
+if TYPE_CHECKING:
+    from analysis.record import Run
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Verify the claims of docs/theory.md and write a report: exit 0 if all are supported, 1 if not, 2 if the call was wrong."""
+
+    claims: Positional[tuple[str, ...]] = ()
+    """Ids (B2) or letters of groups (B); all claims when none is named."""
+    data: str = "natural"
+    """natural, digits, mnist, fashion-mnist, cifar-10, or a path: an image, a folder of images, or an .npy array."""
+    seed: int = 0
+    """Fixes every random number."""
+    out: Path = Path("runs/verify")
+    """Folder for the report, the evidence and the figures' arrays."""
+    json: Path | None = None
+    """Also write the evidence to this file."""
+
+    def run(self) -> int:
+        """Measure, print, write."""
+        from rich.progress import Progress
+
+        from analysis import claims, evidence, record, report, terminal
+        from multires import data
+
+        assert claims  # importing it registers the claims
+        chosen = evidence.select(self.claims)
+        if self.seed < 0:
+            raise MultiresError(f"--seed {self.seed}: seeds are 0 or more")
+        images = data.load(self.data)
+        targets = [self.out, *([self.json.parent] if self.json else [])]
+        for folder in targets:
+            record.require_writable(folder)
+        if self.json and self.json.is_dir():
+            raise MultiresError(f"--json {self.json}: is a folder; name a file in it")
+        results = []
+        with Progress(console=terminal.stderr(), transient=True, disable=not sys.stderr.isatty()) as progress:
+            bar = progress.add_task("verifying", total=len(chosen))
+            for result in evidence.run(chosen, images, self.seed):
+                results.append(result)
+                progress.update(bar, advance=1, description=f"verified {result.claim.id}")
+        run = record.Run(results, images, self.seed)
+        terminal.show(run)
+        self._write(run, report.page(run))
+        return 0 if run.supported else 1
+
+    def _write(self, run: "Run", page: str) -> None:
+        from analysis import record
+
+        content = record.dumps(run.to_json())
+        record.write(self.out / "arrays.npz", record.arrays(run.results))
+        record.write(self.out / "evidence.json", content)
+        record.write(self.out / "report.html", page.encode())
+        if self.json:
+            record.write(self.json, content)
+        print(f"report: {(self.out / 'report.html').resolve()}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """List the data sets, or fetch one with checksums."""
+
+    action: Positional[Literal["list", "fetch"]]
+    """list what there is, or fetch NAME."""
+    name: Positional[str] = ""
+    """mnist, fashion-mnist or cifar-10."""
+    mirror: str | None = None
+    """Fetch from this address instead of where the set is published."""
+
+    def run(self) -> int:
+        """Print the list, or the folder that now holds the files."""
+        from analysis import terminal
+        from multires import download
+        from multires.data import SETS
+
+        if self.action == "list":
+            for name in SETS:
+                source = download.SOURCES.get(name)
+                if source is None:
+                    print(f"{name:14} comes with the dependencies")
+                else:
+                    here = all(download.present(name, file) for file in source.files)
+                    print(f"{name:14} {'in ' + str(download.folder(name)) if here else 'not here: multires data fetch ' + name}")
+            return 0
+        if not self.name:
+            raise MultiresError(f"data fetch: name a set: {', '.join(download.SOURCES)}")
+        print(download.fetch(self.name, self.mirror, terminal.download_bar if sys.stderr.isatty() else None))
+        return 0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time our code beside its peers, in one run; ratios are fastest peer / ours."""
+
+    name: Positional[Literal["haar"]] = "haar"
+    """What to time: haar, the transform beside PyWavelets and ptwt."""
+    json: Path | None = None
+    """Also write the rows to this file."""
+
+    def run(self) -> int:
+        """Measure, print, write."""
+        from analysis import bench, record, terminal
+
+        if self.json:
+            record.require_writable(self.json.parent)
+        rows = bench.haar_rows()
+        terminal.show_bench(rows)
+        if self.json:
+            record.write(self.json, record.dumps({"rows": rows}))
+        return 0
+
+
+Command = Annotated[Verify, subcommand("verify")] | Annotated[Data, subcommand("data")] | Annotated[Bench, subcommand("bench")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 1 a claim is not supported, 2 the call was wrong, 130 stopped."""
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]  # a union of dataclasses is what tyro makes subcommands of
+        prog="multires",
+        description="Checks, with evidence anyone can rerun, what the theory of multi-resolution U-Nets claims.",
+        args=arguments,
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+    )
+    try:
+        code = command.run()
+        sys.stdout.flush()
+    except MultiresError as error:
+        print(f"multires: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("multires: stopped; nothing was written", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader went away: say nothing, as other commands do
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

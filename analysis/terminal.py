@@ -1,0 +1,106 @@
+"""What the command shows on a terminal: the table of claims, the table of a benchmark, progress on standard error."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from analysis.evidence import Result
+from analysis.record import Run
+
+STYLES = {"supported": "green", "not supported": "bold red", "skipped": "yellow"}
+PLAIN_WIDTH = 132  # where standard output is a file or a pipe
+
+
+def stderr() -> Console:
+    """A console for progress."""
+    return Console(stderr=True)
+
+
+def stdout() -> Console:
+    """A console for results, as wide as the terminal, or PLAIN_WIDTH where there is none."""
+    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+
+
+def scientific(value: float) -> str:
+    """Three significant digits: 0 as 0, 1.2e-16, 0.71."""
+    return f"{value:.2g}" if 1e-2 <= abs(value) < 1e4 or value == 0 else f"{value:.1e}"
+
+
+def _row(result: Result) -> list[str]:
+    evidence = result.evidence
+    if evidence is None or not evidence.checks or not evidence.controls:
+        return ["-", "-", "-"]
+    worst, weakest = evidence.worst, evidence.weakest
+    return [scientific(worst.measured), f"<= {scientific(worst.bound)}", f"{scientific(weakest.measured)} > {scientific(weakest.floor)}"]
+
+
+def show(run: Run) -> None:
+    """Print the table of claims, then one line for each that is not supported."""
+    console = stdout()
+    console.print(f"{run.images.name}: {run.images.note}; seed {run.seed}", highlight=False, markup=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    table.add_column("claim", no_wrap=True, overflow="ellipsis", max_width=max(20, console.width - 72))
+    for heading in ("measured", "bound", "control must fail"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("s", no_wrap=True, justify="right")
+    for result in run.results:
+        verdict = Text(result.verdict, STYLES[result.verdict])
+        table.add_row(result.claim.id, Text(result.claim.sentence), *_row(result), verdict, f"{result.seconds:.1f}")
+    console.print(table)
+    supported = sum(result.verdict == "supported" for result in run.results)
+    for result in run.results:
+        if result.verdict != "supported":
+            console.print(f"{result.claim.id} {result.verdict}: {result.reason}", highlight=False, markup=False, soft_wrap=True)
+    seconds = sum(result.seconds for result in run.results)
+    console.print(f"{supported} of {len(run.results)} claims supported, {seconds:.0f} s", highlight=False)
+
+
+def show_bench(rows: list[dict[str, Any]]) -> None:
+    """Print a benchmark, ratios first."""
+    columns = [name for name in rows[0] if name != "peers"]
+    table = Table(*columns, *(f"{peer} ms" for peer in rows[0]["peers"]), box=None, pad_edge=False)
+    for row in rows:
+        peers = ["-" if value is None else f"{value * 1e3:.2f}" for value in row["peers"].values()]
+        table.add_row(*(_cell(row[name]) for name in columns), *peers)
+    stdout().print(table)
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.3g}"
+
+
+class download_bar:  # noqa: N801  (a function to its caller: progress(file) returns a bar)
+    """A progress bar with the interface pooch asks for: `total`, update, reset, close."""
+
+    def __init__(self, file: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._progress = Progress(*columns, console=stderr(), transient=True)
+        self._task: TaskID = self._progress.add_task(file)
+        self._progress.start()
+
+    @property
+    def total(self) -> float | None:
+        """Bytes to come."""
+        return self._progress.tasks[0].total
+
+    @total.setter
+    def total(self, size: float) -> None:
+        self._progress.update(self._task, total=size)
+
+    def update(self, amount: int) -> None:
+        """Bytes that came."""
+        self._progress.advance(self._task, amount)
+
+    def reset(self) -> None:
+        """Start over."""
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()
