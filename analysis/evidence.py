@@ -30,6 +30,7 @@ class Check:
     what: str
     measured: float
     bound: float
+    dtype: str = "float64"
 
     @property
     def holds(self) -> bool:
@@ -69,8 +70,8 @@ class Evidence:
 
     @property
     def worst(self) -> Check:
-        """The check nearest to its bound, or furthest past it."""
-        return max(self.checks, key=lambda check: check.ratio)
+        """The check furthest past its bound; where all hold, the one nearest to it in float64, the precision of exact claims."""
+        return max(self.checks, key=lambda check: (not check.holds, check.dtype == "float64", check.ratio))
 
     @property
     def weakest(self) -> Control:

@@ -96,9 +96,15 @@ def checks_over_fields(context: Context, defects: Callable[[Tensor], Defects]) -
         tally: Defects = {}
         for x in fields(context, dtype):
             for name, value in defects(x).items():
-                keep_worst(tally, f"{name}, d = {dimension(x)}, {str(dtype).removeprefix('torch.')}", value)
-        found += [Check(name, tally[name], bound) for name in sorted(tally, key=lambda name: name.split(", d = ")[1])]
+                keep_worst(tally, f"{name}, d = {dimension(x)}", value)
+        in_order = sorted(tally, key=lambda name: name.split(", d = ")[1])
+        found += [Check(name, tally[name], bound, dtype_name(dtype)) for name in in_order]
     return found
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name of a dtype as evidence gives it: float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 def control_over_fields(context: Context, what: str, defects: Callable[[Tensor], Defects]) -> Control:

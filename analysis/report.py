@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shlex
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
@@ -15,7 +16,7 @@ from analysis.terminal import scientific
 def page(run: Run) -> str:
     """Return the page. All text is escaped; figures are SVG images with alternative texts."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["scientific"] = scientific
+    environment.filters |= {"scientific": scientific, "shell": shlex.quote}
     template = environment.from_string(files("analysis").joinpath("report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         run=run,

@@ -186,7 +186,7 @@ def a6(context: Context) -> Evidence:
             Control(f"white noise: Var<B, psi_{j}>, relative", abs(white_variances[j] / spread[j] - 1), variance_width[j]),
         ],
         {"j": js, "errors": errors, "law": law, "error_width": error_width, "variances": variances, "spread": spread}
-        | {"variance_width": variance_width, "ends": ends, "white": white_variances},
+        | {"variance_width": variance_width, "ends": ends, "white": white_variances, "beyond": np.array(2.0**-FINEST / 6)},
         f"{PATHS:,} paths; all {tests} intervals together at confidence 1 - {ALPHA:g}, so the chance of a false alarm is at most {ALPHA:g}",
     )
 

@@ -8,7 +8,7 @@ import torch
 from analysis import oracle
 from analysis.defects import Pool
 from analysis.evidence import Check, Context, Control, Evidence, claim
-from analysis.measure import sample
+from analysis.measure import dtype_name, sample
 from multires.pooling import average, blur, maximum
 from multires.spaces import dimension, embed
 
@@ -166,7 +166,7 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 )
 def b8(context: Context) -> Evidence:
     """Compare sampled blocks with exact fractions; errors and bounds in units of u."""
-    checks: dict[str, Check] = {}
+    checks: dict[tuple[str, str], Check] = {}
     lower = {torch.float64: torch.float32, torch.float32: torch.bfloat16}
     controls: dict[str, Control] = {}
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
@@ -176,12 +176,12 @@ def b8(context: Context) -> Evidence:
             for levels in {1, min(3, deepest)}:
                 k = d * (2**levels - 1)
                 bound = k / (1 - k * unit_roundoff(dtype))
-                name = f"error / u, {levels} levels, d = {d}, {str(dtype).removeprefix('torch.')}"
+                name, precision = f"error / u, {levels} levels, d = {d}", dtype_name(dtype)
                 measured = rounding(x, levels, context.rng, dtype)
-                if name not in checks or not measured <= checks[name].measured:
-                    checks[name] = Check(name, measured, bound)
+                if (name, precision) not in checks or not measured <= checks[name, precision].measured:
+                    checks[name, precision] = Check(name, measured, bound, precision)
                 if dtype in lower and levels == 1:
-                    what = f"{str(lower[dtype]).removeprefix('torch.')} against the bound of {str(dtype).removeprefix('torch.')}, d = {d}"
+                    what = f"{dtype_name(lower[dtype])} against the bound of {precision}, d = {d}"
                     broken = rounding(x, levels, context.rng, lower[dtype])
                     if what not in controls or broken > controls[what].measured:
                         controls[what] = Control(what, broken, bound)
