@@ -1,7 +1,7 @@
 """`multires bench haar`: our transform beside PyWavelets, ptwt and a plain copy of the same memory, in one run.
 
-Every row times the candidates in turns, round after round, so that a machine whose speed drifts drifts for all of them, and
-reports medians. `ratio` is fastest peer / ours: above 1 we are faster. `copies` is ours / the time of `tensor.clone()`.
+Every case times its candidates in turns, round after round, so that a machine whose speed drifts drifts for all of them,
+and reports medians. `ratio` is fastest peer / ours, above 1 where we are faster; `copies` is ours / `tensor.clone()`.
 """
 
 import gc
@@ -9,116 +9,124 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pywt
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from multires import _kernel, haar
 
 THREADS = 2
 SHAPES = ((16, 3, 256, 256), (1, 1, 2048, 2048))
-SCALING_CELLS = range(12, 27, 2)  # log2 of the number of cells
+SCALING = range(12, 27, 2)  # log2 of the numbers of cells whose times are fitted
+SECONDS = 2.0  # for each case, all candidates together
+CALLS_A_TURN = 3
 Row = dict[str, Any]
-Peers = dict[str, Callable[[], Any]]
+Call = Callable[[], Any]
 
 
-def haar_rows() -> list[Row]:
-    """All rows of the benchmark: forward, inverse and gradient with and without the compiled kernel, scaling, and memory."""
-    threads = torch.get_num_threads()
+def haar_rows() -> Iterator[Row]:
+    """Yield the rows of the benchmark: each direction compiled and by slicing, cost against size, and peak memory."""
+    threads, compiled = torch.get_num_threads(), _kernel.LIBRARY
     torch.set_num_threads(THREADS)
     try:
-        compiled = _kernel.LIBRARY
-        paths = {"compiled": compiled, "slicing": None} if compiled else {"slicing": None}
-        rows = []
-        for shape in track(SHAPES, "timing", console=_stderr(), disable=not sys.stderr.isatty(), transient=True):
-            rows += [row for name, library in paths.items() for row in _rows_of(shape, name, library)]
+        for path, library in {"compiled": compiled, "slicing": None}.items():
+            if library is None and path == "compiled":
+                continue  # built without a compiler
+            _kernel.LIBRARY = library
+            for shape in SHAPES:
+                yield from _directions(shape, path)
         _kernel.LIBRARY = compiled
-        return [*rows, *_scaling(), _memory()]
+        yield _exponent()
+        if Path("/proc/self/status").exists():  # Linux tells a process its peak; elsewhere the row is left out
+            yield _peak_memory()
     finally:
         _kernel.LIBRARY = compiled
         torch.set_num_threads(threads)
 
 
-def _stderr() -> Any:
-    from analysis.terminal import stderr
+def medians(candidates: dict[str, Call]) -> dict[str, float]:
+    """The median seconds of each candidate, all of them timed in turns.
 
-    return stderr()
-
-
-def medians(candidates: Peers, seconds: float = 2.0, most: int = 100) -> dict[str, float | None]:
-    """Median time of each candidate, in turns; one that raises is None."""
+    A turn begins with a call that is not timed: without it each would pay for the pages that its predecessor gave back.
+    """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    failed = set()
-    for name, call in candidates.items():
-        try:
-            call()
-        except Exception:
-            failed.add(name)
     gc.collect()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end and len(next(iter(times.values()))) < most:
-        for name in times.keys() - failed:
-            start = time.perf_counter()
-            candidates[name]()
-            times[name].append(time.perf_counter() - start)
-    return {name: None if name in failed else statistics.median(values) for name, values in times.items()}
+    end = time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        for name, call in candidates.items():
+            call()
+            for _ in range(CALLS_A_TURN):
+                start = time.perf_counter()
+                call()
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _row(case: str, ours: Callable[[], Any], peers: Peers, x: Tensor) -> Row:
-    found = medians({"ours": ours, "copy": lambda: x.clone(), **peers})
+def _row(case: str, x: Tensor, ours: Call, peers: dict[str, Call]) -> Row:
+    found = medians({"ours": ours, "copy": x.clone, **peers})
     ours_s, copy_s = found.pop("ours"), found.pop("copy")
-    assert ours_s and copy_s
-    fastest = min(value for value in found.values() if value is not None)
-    return {"case": case, "ratio": fastest / ours_s, "copies": ours_s / copy_s, "ours_s": ours_s, "copy_s": copy_s, "peers": found}
+    return {"case": case, "ratio": min(found.values()) / ours_s, "copies": ours_s / copy_s, "ours_s": ours_s, "copy_s": copy_s, "peers": found}
 
 
-def _energy(bands: Any) -> Tensor:
-    """Half the sum of squares of all coefficients: its gradient needs the whole transform, backwards."""
-    values = [band for level in bands for band in (level.values() if isinstance(level, dict) else level if isinstance(level, tuple) else [level])]
-    return sum((value.square().sum() for value in values), start=torch.zeros(())) / 2
-
-
-def _rows_of(shape: tuple[int, ...], path: str, library: Any) -> list[Row]:
+def _directions(shape: tuple[int, ...], path: str) -> Iterator[Row]:
     import ptwt
 
-    _kernel.LIBRARY = library
     x = torch.from_numpy(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
     leaf, values = x.clone().requires_grad_(), x.numpy()
-    ours, theirs = haar.analysis(x), pywt.wavedec2(values, "haar", "periodization")
-    depth = len(theirs) - 1
-    torch_peer = ptwt.wavedec2(x, "haar", mode="zero", level=depth)  # its own modes; with even sides no padding happens
 
-    def gradient(transform: Callable[[Tensor], Any]) -> Callable[[], Any]:
-        return lambda: torch.autograd.grad(_energy(transform(leaf)), leaf)
+    def pywavelets() -> Any:
+        return pywt.wavedec2(values, "haar", "periodization")
 
-    def bare(transform: Callable[[Tensor], Any]) -> Callable[[], Any]:
-        bands = transform(leaf)
-        flat = [band for level in bands for band in (level.values() if isinstance(level, dict) else level if isinstance(level, tuple) else [level])]
-        ones = [torch.ones_like(band) for band in flat]
-        return lambda: torch.autograd.grad(flat, leaf, ones, retain_graph=True)
+    depth = len(pywavelets()) - 1
 
-    where = f"{'x'.join(map(str, shape))} float32, {path}"
-    return [
-        _row(
-            f"forward {where}",
-            lambda: haar.analysis(x),
-            {"PyWavelets": lambda: pywt.wavedec2(values, "haar", "periodization"), "ptwt": lambda: ptwt.wavedec2(x, "haar", mode="zero", level=depth)},
-            x,
-        ),
-        _row(
-            f"inverse {where}",
-            lambda: haar.synthesis(ours),
-            {"PyWavelets": lambda: pywt.waverec2(theirs, "haar", "periodization"), "ptwt": lambda: ptwt.waverec2(torch_peer, "haar")},
-            x,
-        ),
-        _row(f"gradient {where}", bare(haar.analysis), {"PyWavelets": _no_gradient, "ptwt": bare(lambda t: ptwt.wavedec2(t, "haar", mode="zero", level=depth))}, x),
-    ]
+    def with_ptwt(t: Tensor) -> Any:
+        return ptwt.wavedec2(t, "haar", mode="zero", level=depth)  # sides are even all the way: its mode never pads
+
+    ours, theirs, torchs = haar.analysis(x), pywavelets(), with_ptwt(x)
+    where = f"{' x '.join(map(str, shape))}, {path}"
+    inverse = {"PyWavelets": lambda: pywt.waverec2(theirs, "haar", "periodization"), "ptwt": lambda: ptwt.waverec2(torchs, "haar")}
+    yield _row(f"forward {where}", x, lambda: haar.analysis(x), {"PyWavelets": pywavelets, "ptwt": lambda: with_ptwt(x)})
+    yield _row(f"inverse {where}", x, lambda: haar.synthesis(ours), inverse)
+    yield _row(f"gradient {where}", x, _pullback(haar.analysis(leaf), leaf), {"ptwt": _pullback(with_ptwt(leaf), leaf)})
 
 
-def _no_gradient() -> None:
-    raise NotImplementedError("PyWavelets has no gradients")
+def _pullback(coefficients: Any, leaf: Tensor) -> Call:
+    """The vector-Jacobian product of all coefficients: what one backward pass costs. PyWavelets has none."""
+    bands = [band for level in coefficients for band in (level.values() if isinstance(level, dict) else level if isinstance(level, tuple) else [level])]
+    cotangents = [torch.ones_like(band) for band in bands]
+    return lambda: torch.autograd.grad(bands, leaf, cotangents, retain_graph=True)
+
+
+def _exponent() -> Row:
+    """Fit time ~ cells^exponent over square images."""
+    cells = [2**k for k in SCALING]
+    seconds = []
+    for k in SCALING:
+        x = torch.ones(1, 1, 2 ** (k // 2), 2 ** (k // 2))
+        seconds.append(medians({"ours": lambda x=x: haar.analysis(x)})["ours"])  # type: ignore[misc]
+    slope = float(np.polyfit(np.log(cells), np.log(seconds), 1)[0])
+    times = {f"2^{k} cells": value for k, value in zip(SCALING, seconds, strict=True)}
+    return {"case": f"exponent of cost, 2^{SCALING[0]} to 2^{SCALING[-1]} cells", "value": slope, "ratio": None, "ours_s": seconds[-1], "peers": {}, "times_s": times}
+
+
+MEMORY_PROBE = """
+import re, torch
+from multires import haar
+haar.analysis(torch.ones(1, 1, 64, 64))
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = peak()
+x = torch.ones(1, 1, 8192, 8192)
+coefficients = haar.analysis(x)
+print((peak() - before) / (x.numel() * x.element_size()))
+"""
+
+
+def _peak_memory() -> Row:
+    """The peak of memory over the input's size, input included, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", MEMORY_PROBE], capture_output=True, text=True, check=True)
+    return {"case": "peak memory / input, forward of 2^26 cells", "value": float(done.stdout), "ratio": None, "ours_s": None, "peers": {}}

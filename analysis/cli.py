@@ -32,8 +32,6 @@ class Verify:
 
     def run(self) -> int:
         """Measure, print, write."""
-        from rich.progress import Progress
-
         from analysis import claims, evidence, record, report, terminal
         from multires import data
 
@@ -47,12 +45,7 @@ class Verify:
             record.require_writable(folder)
         if self.json and self.json.is_dir():
             raise MultiresError(f"--json {self.json}: is a folder; name a file in it")
-        results = []
-        with Progress(console=terminal.stderr(), transient=True, disable=not sys.stderr.isatty()) as progress:
-            bar = progress.add_task("verifying", total=len(chosen))
-            for result in evidence.run(chosen, images, self.seed):
-                results.append(result)
-                progress.update(bar, advance=1, description=f"verified {result.claim.id}")
+        results = list(terminal.progress(evidence.run(chosen, images, self.seed), len(chosen), "verifying"))
         run = record.Run(results, images, self.seed)
         terminal.show(run)
         self._write(run, report.page(run))
@@ -117,7 +110,7 @@ class Bench:
 
         if self.json:
             record.require_writable(self.json.parent)
-        rows = bench.haar_rows()
+        rows = list(terminal.progress(bench.haar_rows(), None, "timing"))
         terminal.show_bench(rows)
         if self.json:
             record.write(self.json, record.dumps({"rows": rows}))

@@ -1,16 +1,18 @@
 """What the command shows on a terminal: the table of claims, the table of a benchmark, progress on standard error."""
 
 import sys
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn, track
 from rich.table import Table
 from rich.text import Text
 
 from analysis.evidence import Result
 from analysis.record import Run
 
+Item = TypeVar("Item")
 STYLES = {"supported": "green", "not supported": "bold red", "skipped": "yellow"}
 PLAIN_WIDTH = 132  # where standard output is a file or a pipe
 
@@ -18,6 +20,11 @@ PLAIN_WIDTH = 132  # where standard output is a file or a pipe
 def stderr() -> Console:
     """A console for progress."""
     return Console(stderr=True)
+
+
+def progress(items: Iterable[Item], total: int | None, doing: str) -> Iterator[Item]:
+    """Pass items on with a bar on standard error; silent where that is no terminal."""
+    return iter(track(items, doing, total, console=stderr(), transient=True, disable=not sys.stderr.isatty()))
 
 
 def stdout() -> Console:
@@ -62,17 +69,23 @@ def show(run: Run) -> None:
 
 
 def show_bench(rows: list[dict[str, Any]]) -> None:
-    """Print a benchmark, ratios first."""
-    columns = [name for name in rows[0] if name != "peers"]
-    table = Table(*columns, *(f"{peer} ms" for peer in rows[0]["peers"]), box=None, pad_edge=False)
+    """Print a benchmark: ratios first, then what was fitted or counted."""
+    console = stdout()
+    peers = list(dict.fromkeys(name for row in rows for name in row["peers"]))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("ratio", justify="right")
+    table.add_column("case", no_wrap=True)
+    for heading in ("copies", "ours ms", "copy ms", *(f"{peer} ms" for peer in peers)):
+        table.add_column(heading, justify="right")
     for row in rows:
-        peers = ["-" if value is None else f"{value * 1e3:.2f}" for value in row["peers"].values()]
-        table.add_row(*(_cell(row[name]) for name in columns), *peers)
-    stdout().print(table)
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else value if isinstance(value, str) else f"{value:.3g}"
+        if row["ratio"] is not None:
+            times = [row["ours_s"], row["copy_s"], *(row["peers"].get(peer) for peer in peers)]
+            shown = ["-" if value is None else f"{value * 1e3:.2f}" for value in times]
+            table.add_row(f"{row['ratio']:.1f}", row["case"], f"{row['copies']:.1f}", *shown)
+    console.print(table)
+    for row in rows:
+        if "value" in row:
+            console.print(f"{row['case']}: {row['value']:.2f}", highlight=False)
 
 
 class download_bar:  # noqa: N801  (a function to its caller: progress(file) returns a bar)

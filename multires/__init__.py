@@ -5,3 +5,7 @@ the images. Everything takes tensors of shape (batch, channel, *spatial) with d 
 
 Source: "A Multi-Resolution Framework for U-Nets with Applications to Hierarchical VAEs", arXiv 2301.08187.
 """
+
+from multires.errors import MultiresError
+
+__all__ = ["MultiresError"]

@@ -1,11 +1,12 @@
-/* The Haar transform over many levels, one pass over memory a level: the compiled twin of the slicing in haar.py.
+/* The Haar transform over many levels, one pass over memory a level: the compiled twin of the slicing in _transform.py.
  *
- * A butterfly on 2^d siblings takes sums and differences along the first axis, then the second, then the third, and
- * scales last: the same operations in the same order as haar.py, so both give the same bits.
+ * A butterfly on 2^d siblings takes sums and differences along the last axis first, its inverse along the first axis
+ * first, and both scale at the end: the same operations in the same order as _transform.py, so both give the same bits.
  * bands[l * 2^d + b] is band b of level l; bit k of b says that axis k was differenced. The array is seen as `count`
  * rows of h x w cells (d = 1: h = w = 1; d = 2: h = 1), and worked in chunks of rows small enough to stay in cache
- * while all levels pass over them. Rows start..start+count must be whole chunks, each a multiple of 2^levels.
- * Built as a plain shared library, called through ctypes: it knows nothing of Python.
+ * while all levels pass over them; `chunk` is a multiple of 2^levels.
+ * Built as a plain shared library, called through ctypes: it knows nothing of Python, and nothing of threads but an
+ * atomic counter. `work_float` and `work_double` have the signature of an OpenMP parallel region, for torch's own team.
  */
 #include <stddef.h>
 
@@ -14,6 +15,15 @@
 #else
 #define FOR_EACH_CPU
 #endif
+/* What a call works on; _kernel.py fills it. Threads take the next chunk until none is left. */
+struct transform {
+    int forward, d, levels;
+    ptrdiff_t chunks, chunk, h, w, next;
+    void *x;
+    void *const *bands;
+    double first, rest;
+};
+
 #define INLINE static inline __attribute__((always_inline))
 
 #define DEFINE(T, NAME)                                                                                                    \
@@ -34,12 +44,12 @@
     INLINE void split2_##NAME(const T *restrict x, const T *restrict y, T *restrict aa, T *restrict da, T *restrict ad,    \
                               T *restrict dd, ptrdiff_t m, T c) {                                                          \
         for (ptrdiff_t k = 0; k < m; k++) {                                                                                \
-            T s0 = x[2 * k] + y[2 * k], s1 = x[2 * k + 1] + y[2 * k + 1];                                                  \
-            T d0 = x[2 * k] - y[2 * k], d1 = x[2 * k + 1] - y[2 * k + 1];                                                  \
-            aa[k] = (s0 + s1) * c;                                                                                         \
-            da[k] = (d0 + d1) * c;                                                                                         \
-            ad[k] = (s0 - s1) * c;                                                                                         \
-            dd[k] = (d0 - d1) * c;                                                                                         \
+            T sx = x[2 * k] + x[2 * k + 1], sy = y[2 * k] + y[2 * k + 1];                                                  \
+            T dx = x[2 * k] - x[2 * k + 1], dy = y[2 * k] - y[2 * k + 1];                                                  \
+            aa[k] = (sx + sy) * c;                                                                                         \
+            da[k] = (sx - sy) * c;                                                                                         \
+            ad[k] = (dx + dy) * c;                                                                                         \
+            dd[k] = (dx - dy) * c;                                                                                         \
         }                                                                                                                  \
     }                                                                                                                      \
     INLINE void merge2_##NAME(T *restrict x, T *restrict y, const T *restrict aa, const T *restrict da,                    \
@@ -58,16 +68,16 @@
         T *restrict b4 = band[4] + o, *restrict b5 = band[5] + o, *restrict b6 = band[6] + o, *restrict b7 = band[7] + o;  \
         for (ptrdiff_t k = 0; k < m; k++) {                                                                                \
             ptrdiff_t i = 2 * k, j = i + 1;                                                                                \
-            T sx0 = x[i] + u[i], sy0 = y[i] + v[i], dx0 = x[i] - u[i], dy0 = y[i] - v[i];                                  \
-            T sx1 = x[j] + u[j], sy1 = y[j] + v[j], dx1 = x[j] - u[j], dy1 = y[j] - v[j];                                  \
-            b0[k] = ((sx0 + sy0) + (sx1 + sy1)) * c;                                                                       \
-            b1[k] = ((dx0 + dy0) + (dx1 + dy1)) * c;                                                                       \
-            b2[k] = ((sx0 - sy0) + (sx1 - sy1)) * c;                                                                       \
-            b3[k] = ((dx0 - dy0) + (dx1 - dy1)) * c;                                                                       \
-            b4[k] = ((sx0 + sy0) - (sx1 + sy1)) * c;                                                                       \
-            b5[k] = ((dx0 + dy0) - (dx1 + dy1)) * c;                                                                       \
-            b6[k] = ((sx0 - sy0) - (sx1 - sy1)) * c;                                                                       \
-            b7[k] = ((dx0 - dy0) - (dx1 - dy1)) * c;                                                                       \
+            T sx = x[i] + x[j], sy = y[i] + y[j], su = u[i] + u[j], sv = v[i] + v[j];                                      \
+            T dx = x[i] - x[j], dy = y[i] - y[j], du = u[i] - u[j], dv = v[i] - v[j];                                      \
+            b0[k] = ((sx + sy) + (su + sv)) * c;                                                                           \
+            b1[k] = ((sx + sy) - (su + sv)) * c;                                                                           \
+            b2[k] = ((sx - sy) + (su - sv)) * c;                                                                           \
+            b3[k] = ((sx - sy) - (su - sv)) * c;                                                                           \
+            b4[k] = ((dx + dy) + (du + dv)) * c;                                                                           \
+            b5[k] = ((dx + dy) - (du + dv)) * c;                                                                           \
+            b6[k] = ((dx - dy) + (du - dv)) * c;                                                                           \
+            b7[k] = ((dx - dy) - (du - dv)) * c;                                                                           \
         }                                                                                                                  \
     }                                                                                                                      \
     INLINE void merge3_##NAME(T *restrict x, T *restrict y, T *restrict u, T *restrict v, T *const *restrict band,         \
@@ -120,19 +130,18 @@
                 }                                                                                                          \
         }                                                                                                                  \
     }                                                                                                                      \
-    FOR_EACH_CPU void analysis_##NAME(int d, int levels, ptrdiff_t start, ptrdiff_t count, ptrdiff_t chunk, ptrdiff_t h,   \
-                                      ptrdiff_t w, T *x, T *const *bands, double first, double rest) {                     \
-        for (ptrdiff_t at = start; at < start + count; at += chunk)                                                        \
-            for (int l = 0; l < levels; l++)                                                                               \
-                level_##NAME(1, d, at >> l, chunk >> l, h >> l, w >> l, l ? bands[(l - 1) << d] : x, bands + (l << d),     \
-                             (T)(l ? rest : first));                                                                       \
+    FOR_EACH_CPU static void chunk_##NAME(const struct transform *t, ptrdiff_t at) {                                              \
+        T *const *bands = (T *const *)t->bands;                                                                            \
+        for (int i = 0; i < t->levels; i++) {                                                                              \
+            int l = t->forward ? i : t->levels - 1 - i;                                                                    \
+            level_##NAME(t->forward, t->d, at >> l, t->chunk >> l, t->h >> l, t->w >> l, l ? bands[(l - 1) << t->d] : t->x, \
+                         bands + (l << t->d), (T)(l ? t->rest : t->first));                                                \
+        }                                                                                                                  \
     }                                                                                                                      \
-    FOR_EACH_CPU void synthesis_##NAME(int d, int levels, ptrdiff_t start, ptrdiff_t count, ptrdiff_t chunk, ptrdiff_t h,  \
-                                       ptrdiff_t w, T *x, T *const *bands, double first, double rest) {                    \
-        for (ptrdiff_t at = start; at < start + count; at += chunk)                                                        \
-            for (int l = levels - 1; l >= 0; l--)                                                                          \
-                level_##NAME(0, d, at >> l, chunk >> l, h >> l, w >> l, l ? bands[(l - 1) << d] : x, bands + (l << d),     \
-                             (T)(l ? rest : first));                                                                       \
+    void work_##NAME(void *transform) {                                                                                    \
+        struct transform *t = transform;                                                                                   \
+        for (ptrdiff_t k; (k = __atomic_fetch_add(&t->next, 1, __ATOMIC_RELAXED)) < t->chunks;)                            \
+            chunk_##NAME(t, k * t->chunk);                                                                                 \
     }
 
 DEFINE(float, float)

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from multires import _kernel
+from multires import _transform
 from multires.errors import MultiresError
 from multires.spaces import dimension, require_levels, resolution
 
@@ -45,10 +45,7 @@ def analysis(x: Tensor, levels: int | None = None, *, normalization: Normalizati
     first, rest = _scales(x.shape[2:], normalization)
     if levels == 0:
         return [x * (first / rest)]
-    if _kernel.usable(x):
-        bands = list(_kernel.Analysis.apply(x, levels, first, rest))
-    else:
-        bands = _analysis_by_slicing(x, levels, first, rest)
+    bands = _transform.analysis(x, levels, first, rest)
     names = band_names(x.ndim - 2)[1:]
     coefficients: Coefficients = [bands[0]]
     for k in range(1, len(bands), len(names)):
@@ -68,14 +65,12 @@ def synthesis(coefficients: Coefficients, *, normalization: Normalization = "ort
     if levels == 0:
         return approximation * (first / rest)
     bands = [approximation, *(level[name] for level in details for name in names)]
-    if all(_kernel.usable(band) and band.dtype == approximation.dtype for band in bands):
-        return _kernel.Synthesis.apply(levels, first, rest, *bands)  # type: ignore[no-any-return, no-untyped-call]
-    return _synthesis_by_slicing(bands, levels, first, rest)
+    return _transform.synthesis(bands, levels, first, rest)
 
 
 def unpack(coefficients: Coefficients) -> tuple[Tensor, list[Details]]:
     """Return (approximation, details coarsest first), checked band by band; raises MultiresError where they do not fit."""
-    approximation, *details = coefficients
+    approximation, *details = coefficients or [{}]
     if not isinstance(approximation, Tensor):
         raise MultiresError("coefficients start with the approximation: expected [tensor, dict, dict, ...]")
     names = set(band_names(dimension(approximation))[1:])
@@ -88,6 +83,9 @@ def unpack(coefficients: Coefficients) -> tuple[Tensor, list[Details]]:
         for name, band in level.items():
             if band.shape != shape:
                 raise MultiresError(f"band {name} of details {depth + 1} has shape {tuple(band.shape)}: expected {shape}")
+            if (band.dtype, band.device) != (approximation.dtype, approximation.device):
+                kinds = f"{band.dtype} on {band.device}: the approximation is {approximation.dtype} on {approximation.device}"
+                raise MultiresError(f"band {name} of details {depth + 1} is {kinds}")
         checked.append(level)
     return approximation, checked
 
@@ -133,44 +131,3 @@ def _place(name: str, corner: Tensor, halve: bool = False) -> tuple[slice, ...]:
     sides = [n // 2 if halve else n for n in corner.shape[2:]]
     spans = (slice(0, n) if letter == "a" else slice(n, 2 * n) for letter, n in zip(name, sides, strict=True))
     return (slice(None), slice(None), *spans)
-
-
-def _every_second(x: Tensor, axis: int, start: int) -> Tensor:
-    return x[(slice(None),) * axis + (slice(start, None, 2),)]
-
-
-def _analysis_by_slicing(x: Tensor, levels: int, first: float, rest: float) -> list[Tensor]:
-    """`_kernel.Analysis` in torch's own operations, for every device and dtype; the same bits on the CPU."""
-    details: list[Tensor] = []
-    for level in range(levels):
-        parts = [x]
-        for axis in range(2, x.ndim):
-            sums, differences = [], []
-            while parts:  # popping frees each part once it is split, which bounds the memory
-                part = parts.pop(0)
-                p, q = _every_second(part, axis, 0), _every_second(part, axis, 1)
-                sums.append(p + q)
-                differences.append(p - q)
-            parts = sums + differences
-        x, *bands = [part.mul_(rest if level else first) for part in parts]
-        details = bands + details
-    return [x, *details]
-
-
-def _merge(p: Tensor, q: Tensor, axis: int) -> Tensor:
-    """p + q and p - q, interleaved along the axis without a temporary."""
-    x = p.new_empty([2 * n if k == axis else n for k, n in enumerate(p.shape)])
-    _every_second(x, axis, 0).copy_(p).add_(q)
-    _every_second(x, axis, 1).copy_(p).sub_(q)
-    return x
-
-
-def _synthesis_by_slicing(bands: list[Tensor], levels: int, first: float, rest: float) -> Tensor:
-    """`_kernel.Synthesis` in torch's own operations."""
-    x, count = bands[0], 2 ** (bands[0].ndim - 2) - 1
-    for level in range(levels):
-        parts = [x, *bands[1 + level * count : 1 + (level + 1) * count]]
-        for axis in range(2, x.ndim):
-            parts = [_merge(p, q, axis) for p, q in zip(parts[::2], parts[1::2], strict=True)]
-        x = parts[0].mul_(rest if level < levels - 1 else first)
-    return x
