@@ -31,21 +31,19 @@ Call = Callable[[], Any]
 
 def haar_rows() -> Iterator[Row]:
     """Yield the rows of the benchmark: each direction compiled and by slicing, cost against size, and peak memory."""
-    threads, compiled = torch.get_num_threads(), _kernel.LIBRARY
+    threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
-        for path, library in {"compiled": compiled, "slicing": None}.items():
-            if library is None and path == "compiled":
-                continue  # built without a compiler
-            _kernel.LIBRARY = library
+        if _kernel.LIBRARY:
             for shape in SHAPES:
-                yield from _directions(shape, path)
-        _kernel.LIBRARY = compiled
+                yield from _directions(shape, "compiled")
+        with _kernel.disabled():
+            for shape in SHAPES:
+                yield from _directions(shape, "slicing")
         yield _exponent()
         if Path("/proc/self/status").exists():  # Linux tells a process its peak; elsewhere the row is left out
             yield _peak_memory()
     finally:
-        _kernel.LIBRARY = compiled
         torch.set_num_threads(threads)
 
 
@@ -70,7 +68,14 @@ def medians(candidates: dict[str, Call]) -> dict[str, float]:
 def _row(case: str, x: Tensor, ours: Call, peers: dict[str, Call]) -> Row:
     found = medians({"ours": ours, "copy": x.clone, **peers})
     ours_s, copy_s = found.pop("ours"), found.pop("copy")
-    return {"case": case, "ratio": min(found.values()) / ours_s, "copies": ours_s / copy_s, "ours_s": ours_s, "copy_s": copy_s, "peers": found}
+    return {
+        "case": case,
+        "ratio": min(found.values()) / ours_s,
+        "copies": ours_s / copy_s,
+        "ours_s": ours_s,
+        "copy_s": copy_s,
+        "peers": found,
+    }
 
 
 def _directions(shape: tuple[int, ...], path: str) -> Iterator[Row]:
@@ -97,7 +102,11 @@ def _directions(shape: tuple[int, ...], path: str) -> Iterator[Row]:
 
 def _pullback(coefficients: Any, leaf: Tensor) -> Call:
     """The vector-Jacobian product of all coefficients: what one backward pass costs. PyWavelets has none."""
-    bands = [band for level in coefficients for band in (level.values() if isinstance(level, dict) else level if isinstance(level, tuple) else [level])]
+    bands = [
+        band
+        for level in coefficients
+        for band in (level.values() if isinstance(level, dict) else level if isinstance(level, tuple) else [level])
+    ]
     cotangents = [torch.ones_like(band) for band in bands]
     return lambda: torch.autograd.grad(bands, leaf, cotangents, retain_graph=True)
 
@@ -111,7 +120,14 @@ def _exponent() -> Row:
         seconds.append(medians({"ours": lambda x=x: haar.analysis(x)})["ours"])  # type: ignore[misc]
     slope = float(np.polyfit(np.log(cells), np.log(seconds), 1)[0])
     times = {f"2^{k} cells": value for k, value in zip(SCALING, seconds, strict=True)}
-    return {"case": f"exponent of cost, 2^{SCALING[0]} to 2^{SCALING[-1]} cells", "value": slope, "ratio": None, "ours_s": seconds[-1], "peers": {}, "times_s": times}
+    return {
+        "case": f"exponent of cost, 2^{SCALING[0]} to 2^{SCALING[-1]} cells",
+        "value": slope,
+        "ratio": None,
+        "ours_s": seconds[-1],
+        "peers": {},
+        "times_s": times,
+    }
 
 
 MEMORY_PROBE = """
@@ -129,4 +145,10 @@ print((peak() - before) / (x.numel() * x.element_size()))
 def _peak_memory() -> Row:
     """The peak of memory over the input's size, input included, in a process of its own."""
     done = subprocess.run([sys.executable, "-c", MEMORY_PROBE], capture_output=True, text=True, check=True)
-    return {"case": "peak memory / input, forward of 2^26 cells", "value": float(done.stdout), "ratio": None, "ours_s": None, "peers": {}}
+    return {
+        "case": "peak memory / input, forward of 2^26 cells",
+        "value": float(done.stdout),
+        "ratio": None,
+        "ours_s": None,
+        "peers": {},
+    }

@@ -123,7 +123,7 @@ Command = Annotated[Verify, subcommand("verify")] | Annotated[Data, subcommand("
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 a claim is not supported, 2 the call was wrong, 130 stopped."""
     command = tyro.cli(
-        Command,  # type: ignore[arg-type]  # a union of dataclasses is what tyro makes subcommands of
+        Command,
         prog="multires",
         description="Checks, with evidence anyone can rerun, what the theory of multi-resolution U-Nets claims.",
         args=arguments,

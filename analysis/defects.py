@@ -13,6 +13,7 @@ from torch import Tensor
 from analysis import oracle
 from analysis.measure import Defects, gap, product, relative, size
 from multires import haar
+from multires.pooling import subsample
 from multires.spaces import dimension, embed, resolution
 
 Pool = Callable[[Tensor], Tensor]
@@ -31,7 +32,7 @@ def projection(pool: Pool, x: Tensor) -> Defects:
     py = embed(pool(y))
     v = torch.from_numpy(oracle.repeat(pool(y).numpy(), d))
     u = torch.from_numpy(oracle.detail_part(y.numpy(), d)).to(x)
-    siblings = torch.from_numpy(oracle.repeat(px.numpy()[(..., *[slice(None, None, 2)] * d)], d))
+    siblings = torch.from_numpy(oracle.repeat(subsample(px).numpy(), d))
     outside = torch.from_numpy(oracle.split((x - px).numpy(), d)[0]) * 2 ** (-d / 2)
     return {
         "P P x = P x": gap(embed(pool(px)), px, x),
@@ -59,7 +60,11 @@ def _bands_apart(ours: haar.Coefficients, truth: list[np.ndarray | oracle.Bands]
     scale = 2 ** (-resolution(x) * dimension(x) / 2)
     worst = 0.0
     for mine, theirs in zip(ours, truth, strict=True):
-        both = {"": (mine, theirs)} if isinstance(mine, Tensor) else {name: (mine[name], theirs[name]) for name in mine.keys() | set(theirs)}
+        both = (
+            {"": (mine, theirs)}
+            if isinstance(mine, Tensor)
+            else {name: (mine[name], theirs[name]) for name in mine.keys() | set(theirs)}
+        )
         for a, b in both.values():
             difference = a.double() - torch.from_numpy(b) * scale
             length = difference.flatten(2).norm(dim=-1)

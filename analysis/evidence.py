@@ -76,7 +76,10 @@ class Evidence:
     @property
     def weakest(self) -> Control:
         """The control that comes nearest to passing."""
-        return min(self.controls, key=lambda control: (control.fails, control.measured / control.floor if control.floor else control.measured))
+        return min(
+            self.controls,
+            key=lambda control: (control.fails, control.measured / control.floor if control.floor else control.measured),
+        )
 
     def judge(self) -> tuple[Verdict, str]:
         """Return the verdict and, if it is not 'supported', which check or control is the reason."""

@@ -5,16 +5,18 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.evidence import Evidence
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"  # Okabe and Ito
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -125,7 +127,15 @@ def brownian(evidence: Evidence) -> Figure:
     panels = figure.subplots(2, 2, sharex=True, height_ratios=(3, 2))
     cases = (
         ("errors", "law", "error_width", "ends", r"$\mathbb{E}\|B-P_jB\|^2$", r"law $2^{-j}/6$", "control: first sibling"),
-        ("variances", "spread", "variance_width", "white", r"Var$\langle B,\psi_j\rangle$", r"law $2^{-2j}/12$", "control: white noise"),
+        (
+            "variances",
+            "spread",
+            "variance_width",
+            "white",
+            r"Var$\langle B,\psi_j\rangle$",
+            r"law $2^{-2j}/12$",
+            "control: white noise",
+        ),
     )
     for (above, below), (measured, law, width, control, title, label, control_label) in zip(panels.T, cases, strict=True):
         beyond = float(a["beyond"]) if measured == "errors" else 0.0  # |B - P_J B|^2, which the sampled P_J B does not hold
@@ -155,7 +165,9 @@ def pyramid(evidence: Evidence) -> Figure:
         for axes, name in zip(rows[:, level], ("pooled", "pywavelets", "difference"), strict=True):
             signed = name == "difference"
             limits = (-largest, largest) if signed else (low, high)
-            shown = axes.imshow(a[f"{name}_{level}"], cmap="RdBu_r" if signed else "gray", vmin=limits[0], vmax=limits[1], interpolation="none")
+            shown = axes.imshow(
+                a[f"{name}_{level}"], cmap="RdBu_r" if signed else "gray", vmin=limits[0], vmax=limits[1], interpolation="none"
+            )
             axes.set(xticks=[], yticks=[])
             axes.grid(visible=False)
         side = a[f"pooled_{level}"].shape[0]
@@ -189,17 +201,19 @@ def _resolution_axes(axes: Axes, title: str, label: str) -> None:
     axes.set_xlabel("resolution j")
     axes.set_ylabel(label)
     axes.set_title(title)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 FIGURES: dict[str, Draw] = {"A4": smooth_convergence, "A5": jump_convergence, "A6": brownian, "B2": pyramid, "B6": other_poolings}
 """The claims with a figure of their own."""
 
 CAPTIONS = {
-    "A4": "Dots are measured errors, lines the limit law. In two dimensions the first image of the data, dashed, falls more slowly: photographs have edges.",
+    "A4": "Dots are measured errors, lines the limit law. Dashed, in two dimensions: the first image of the data.",
     "A5": "Left: the jump on its law at every resolution. Right: its distance from the law is rounding; the control's is not.",
     "A6": "Above: both laws. Below: measured over law, inside the interval that holds for all resolutions at once.",
-    "B2": "Each column is one level down. The first two rows are computed by code that shares nothing; the last is their difference, with its own scale.",
-    "B6": "Dark cells are rounding, bright cells statements that fail. Only the first two rows, both average pooling, are dark throughout.",
+    "B2": "Each column is one level down. The first two rows come from code that shares nothing; the last is their difference.",
+    "B6": "Dark cells are rounding, bright ones statements that fail. Only the first two rows, both average pooling, are dark.",
 }
-DEFAULT_CAPTION = "Every defect the claim measured, for all dimensions and precisions, left of its bound; controls right of their floor."
+DEFAULT_CAPTION = (
+    "Every defect the claim measured, for all dimensions and precisions, left of its bound; controls right of their floor."
+)

@@ -41,7 +41,9 @@ def approximation(x: Array, d: int, level: int = 1) -> Array:
 def project(x: Array, d: int) -> Array:
     """The orthogonal projection one resolution down, by setting PyWavelets' finest details to zero."""
     coarse, details = split(x, d)
-    return np.asarray(pywt.idwtn({"a" * d: coarse, **{k: np.zeros_like(v) for k, v in details.items()}}, "haar", "periodization", axes(d)))
+    return np.asarray(
+        pywt.idwtn({"a" * d: coarse, **{k: np.zeros_like(v) for k, v in details.items()}}, "haar", "periodization", axes(d))
+    )
 
 
 def detail_part(x: Array, d: int) -> Array:
@@ -81,7 +83,7 @@ def haar_functions(j: int, d: int) -> dict[tuple[int, str, tuple[int, ...]], Arr
         inside = (s >= 0) & (s < 1)
         return np.asarray(inside * (np.where(s < 0.5, 1.0, -1.0) if letter == "d" else 1.0) * 2 ** (i / 2))
 
-    functions = {}
+    functions: dict[tuple[int, str, tuple[int, ...]], Array] = {}
     for i in range(j):
         for letters in itertools.product("ad", repeat=d):
             name = "".join(letters)
@@ -97,7 +99,7 @@ def haar_functions(j: int, d: int) -> dict[tuple[int, str, tuple[int, ...]], Arr
 
 def to_fractions(x: Array) -> Array:
     """The exact rational values of floating-point numbers."""
-    return np.vectorize(Fraction, otypes=[object])(x.astype(np.float64))
+    return np.asarray(np.vectorize(Fraction, otypes=[object])(x.astype(np.float64)))
 
 
 def exact_average(x: Array, d: int) -> Array:

@@ -40,7 +40,12 @@ class Run:
         """Versions of everything that takes part in a number, and whether the Haar transform was compiled."""
         kernel = "compiled" if _kernel.LIBRARY else "slicing"
         libraries = {name: version(name) for name in LIBRARIES}
-        return {"python": platform.python_version(), **libraries, "haar": kernel, "platform": f"{sys.platform} {platform.machine()}"}
+        return {
+            "python": platform.python_version(),
+            **libraries,
+            "haar": kernel,
+            "platform": f"{sys.platform} {platform.machine()}",
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The record: what was printed, and every check and control behind it."""

@@ -42,7 +42,11 @@ def _row(result: Result) -> list[str]:
     if evidence is None or not evidence.checks or not evidence.controls:
         return ["-", "-", "-"]
     worst, weakest = evidence.worst, evidence.weakest
-    return [scientific(worst.measured), f"<= {scientific(worst.bound)}", f"{scientific(weakest.measured)} > {scientific(weakest.floor)}"]
+    return [
+        scientific(worst.measured),
+        f"<= {scientific(worst.bound)}",
+        f"{scientific(weakest.measured)} > {scientific(weakest.floor)}",
+    ]
 
 
 def show(run: Run) -> None:
@@ -88,7 +92,7 @@ def show_bench(rows: list[dict[str, Any]]) -> None:
             console.print(f"{row['case']}: {row['value']:.2f}", highlight=False)
 
 
-class download_bar:  # noqa: N801  (a function to its caller: progress(file) returns a bar)
+class download_bar:
     """A progress bar with the interface pooch asks for: `total`, update, reset, close."""
 
     def __init__(self, file: str) -> None:

@@ -4,9 +4,11 @@ setup builds the library where a C compiler is found. It serves float32 and floa
 threads, where torch uses OpenMP: a second pool would fight them for the cores.
 """
 
+import contextlib
 import ctypes
 import importlib.util
 import os
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -27,6 +29,17 @@ NAMES = {torch.float32: "float", torch.float64: "double"}
 def usable(x: Tensor) -> bool:
     """Whether the library is there and knows x's device and dtype."""
     return LIBRARY is not None and x.device.type == "cpu" and x.dtype in NAMES
+
+
+@contextlib.contextmanager
+def disabled() -> Iterator[None]:
+    """Do without the library for a while, as on a machine without a compiler."""
+    global LIBRARY
+    kept, LIBRARY = LIBRARY, None
+    try:
+        yield
+    finally:
+        LIBRARY = kept
 
 
 class _Transform(ctypes.Structure):

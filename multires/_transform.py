@@ -19,7 +19,7 @@ from multires import _kernel
 def analysis(x: Tensor, levels: int, first: float, rest: float) -> list[Tensor]:
     """Return the approximation, then the details of each level in the order of their bits, coarsest level first."""
     if _has_memory(x):
-        return list(Analysis.apply(x, levels, first, rest))
+        return list(Analysis.apply(x, levels, first, rest))  # type: ignore[no-untyped-call]
     details: list[Tensor] = []
     for level in range(levels):
         x, *bands = [part * (rest if level else first) for part in _split(x, x.ndim - 1)]

@@ -43,7 +43,9 @@ def load(name: str) -> Images:
     elif Path(name).exists():
         images = _from_path(Path(name))
     else:
-        raise MultiresError(f"no data set or file {name!r}: known sets are {', '.join(SETS)}; or give an image, a folder or an .npy file")
+        raise MultiresError(
+            f"no data set or file {name!r}: known sets are {', '.join(SETS)}; or give an image, a folder or an .npy file"
+        )
     for batch in images.batches:
         _check(batch, name)
     return images
@@ -186,4 +188,6 @@ def _from_folder(path: Path) -> Images:
         _check(image, str(file))
         by_shape.setdefault((image.shape, image.dtype), []).append(image)
     passed_over = f"; {len(files) - len(pictures)} other files passed over" if len(files) > len(pictures) else ""
-    return Images(str(path), f"{len(pictures):,} images from {path.name}{passed_over}", tuple(torch.cat(v) for v in by_shape.values()))
+    return Images(
+        str(path), f"{len(pictures):,} images from {path.name}{passed_over}", tuple(torch.cat(v) for v in by_shape.values())
+    )

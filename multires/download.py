@@ -85,5 +85,7 @@ def fetch(name: str, mirror: str | None = None, progress: Callable[[str], Any] |
         except requests.RequestException as error:
             raise MultiresError(f"{base + file}: the transfer failed ({type(error).__name__}), nothing kept; try again") from None
         except OSError as error:
-            raise MultiresError(f"{target}: cannot be written ({error.strerror or error}); set MULTIRES_DATA to a folder that can") from None
+            raise MultiresError(
+                f"{target}: cannot be written ({error.strerror or error}); set MULTIRES_DATA to a folder that can"
+            ) from None
     return target

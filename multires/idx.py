@@ -52,5 +52,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, path: Path) -> np.ndarray:
     if len(content) != claimed:
         found = f"{len(content):,}" if len(content) < claimed else "more"
         claim = " x ".join(f"{n:,}" for n in shape)
-        raise MultiresError(f"{path}: the header claims {claim} values, {claimed:,} bytes, but {found} follow; fetch or copy it again")
+        raise MultiresError(
+            f"{path}: the header claims {claim} values, {claimed:,} bytes, but {found} follow; fetch or copy it again"
+        )
     return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))

@@ -9,7 +9,7 @@ Source: arXiv 2301.08187, theorem 1 (average pooling as projection).
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,11 +18,11 @@ from torch.nn import functional
 from multires.errors import MultiresError
 from multires.spaces import embed, require_levels
 
-CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
 def average(x: Tensor, levels: int = 1) -> Tensor:
-    r"""$(\text{pool}\, x)_k = 2^{-d\,\text{levels}} \sum_{i \in \text{block } k} x_i$, from $V_j$ straight to $V_{j - \text{levels}}$.
+    r"""$(\text{pool}\, x)_k = 2^{-d\,\text{levels}} \sum_{i \in \text{block } k} x_i$, from $V_j$ to $V_{j - \text{levels}}$.
 
     Shape (batch, channel, n, ...) becomes (batch, channel, n / 2^levels, ...); 2^levels must divide every side.
     The mean over a block is taken axis by axis, so rounding stays within the bound of docs/conventions.md.
@@ -30,10 +30,8 @@ def average(x: Tensor, levels: int = 1) -> Tensor:
     d = require_levels(x, levels)
     for axis in range(2, 2 + d):  # the last, contiguous axis comes last: it is the slow one, and has the least left to do
         blocks = x.unflatten(axis, (-1, 2**levels))
-        if levels == 1:  # torch reduces an axis of length 2 about eight times slower than it adds two slices
-            x = (blocks.select(axis + 1, 0) + blocks.select(axis + 1, 1)) * 0.5
-        else:
-            x = blocks.mean(axis + 1)
+        # torch reduces an axis of length 2 about eight times slower than it adds two slices
+        x = (blocks.select(axis + 1, 0) + blocks.select(axis + 1, 1)) * 0.5 if levels == 1 else blocks.mean(axis + 1)
     return x
 
 
@@ -79,7 +77,7 @@ def strided_convolution(x: Tensor, kernel: Tensor, origin: int) -> Tensor:
     for axis, side in enumerate(spatial, start=2):
         x = _wrapped(x, axis, -origin, side + kernel.shape[0] - 2)
     y = CONVOLUTIONS[d](x.flatten(0, 1)[:, None], kernel.to(x)[None, None], stride=2)
-    return y.unflatten(0, (batch, channel))[:, :, 0]
+    return y.reshape(batch, channel, *y.shape[2:])
 
 
 def _separable(x: Tensor, taps: Sequence[float], origin: int) -> Tensor:

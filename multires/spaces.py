@@ -26,7 +26,9 @@ def dimension(x: Tensor) -> int:
     if not x.is_floating_point():
         raise MultiresError(f"{x.dtype} tensor of shape {shape}: cell values are floating point, convert with x.double()")
     if not 3 <= x.ndim <= 5:
-        raise MultiresError(f"shape {shape} is not (batch, channel, *spatial) with 1 to 3 spatial axes: add axes with x[None, None]")
+        raise MultiresError(
+            f"shape {shape} is not (batch, channel, *spatial) with 1 to 3 spatial axes: add axes with x[None, None]"
+        )
     if x.numel() == 0:
         raise MultiresError(f"shape {shape} holds no cells: every axis must be at least 1")
     return x.ndim - 2
@@ -63,7 +65,9 @@ def require_levels(x: Tensor, levels: int) -> int:
     block = 2**levels
     if any(side % block for side in x.shape[2:]):
         nearest = " x ".join(str(max(block, (side + block // 2) // block * block)) for side in x.shape[2:])
-        raise MultiresError(f"{sides(x)} cells, {levels} levels: every side must be a multiple of {block}, the nearest that works is {nearest}")
+        raise MultiresError(
+            f"{sides(x)} cells, {levels} levels: every side must be a multiple of {block}, the nearest that works is {nearest}"
+        )
     return x.ndim - 2
 
 
@@ -102,8 +106,10 @@ def evaluate(f: Tensor, points: Tensor) -> Tensor:
         raise MultiresError(f"points of shape {tuple(points.shape)}: functions of {d} variables need shape (count, {d})")
     if not bool(((points >= 0) & (points < 1)).all()):
         raise MultiresError("points outside the domain: every coordinate must lie in [0, 1)")
-    cell = [(points[:, axis] * side).long() for axis, side in enumerate(f.shape[2:])]
-    return f[(slice(None), slice(None), *cell)]
+    where: tuple[slice | Tensor, ...] = (slice(None), slice(None))
+    for axis, side in enumerate(f.shape[2:]):
+        where += ((points[:, axis] * side).long(),)
+    return f[where]
 
 
 Function = Callable[[Tensor], Tensor]

@@ -1,5 +1,6 @@
 """Hypothesis profiles, chosen by HYPOTHESIS_PROFILE: dev (the default), ci (what `make test` uses), intense (by hand)."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -19,13 +20,12 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 @pytest.fixture(params=["compiled", "slicing"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run a test with the compiled Haar transform and with tensor slicing."""
     if request.param == "compiled" and _kernel.LIBRARY is None:
         pytest.skip("multires was installed without a C compiler: only slicing can be tested")
-    if request.param == "slicing":
-        monkeypatch.setattr(_kernel, "LIBRARY", None)
-    yield request.param
+    with _kernel.disabled() if request.param == "slicing" else contextlib.nullcontext():
+        yield request.param
 
 
 @pytest.fixture(params=["cpu", "cuda"])

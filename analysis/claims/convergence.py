@@ -56,7 +56,7 @@ def _at_corners(f: Function, j: int, d: int) -> Tensor:
 
 @claim(
     "A4",
-    "The union of the V_j is dense: for f in C^1 the error falls like 2^(-j), with the gradient's norm over sqrt 12 as its constant.",
+    "The union of the V_j is dense: for f in C^1 the error falls like 2^(-j), its constant the gradient's norm over sqrt 12.",
     formula=r"2^j\,\|f - P_j f\| \to \|\nabla f\| / \sqrt{12}\qquad (f \in C^1)",
     kind="convergence",
     control="values at the cells' corners instead of means; a function with a jump",
@@ -64,7 +64,8 @@ def _at_corners(f: Function, j: int, d: int) -> Tensor:
 )
 def a4(context: Context) -> Evidence:
     """Fit the slope, compare the constant, and compare every error of the cosine with its closed form."""
-    checks, controls, arrays = [], [], {}
+    checks, controls = [], []
+    arrays: dict[str, np.ndarray] = {}
     for d, (coarsest, finest) in RESOLUTIONS.items():
         js = np.arange(coarsest, finest + 1)
         for number, smooth in enumerate(smooth_functions(d)):
@@ -187,7 +188,7 @@ def a6(context: Context) -> Evidence:
         ],
         {"j": js, "errors": errors, "law": law, "error_width": error_width, "variances": variances, "spread": spread}
         | {"variance_width": variance_width, "ends": ends, "white": white_variances, "beyond": np.array(2.0**-FINEST / 6)},
-        f"{PATHS:,} paths; all {tests} intervals together at confidence 1 - {ALPHA:g}, so the chance of a false alarm is at most {ALPHA:g}",
+        f"{PATHS:,} paths; all {tests} intervals together at confidence 1 - {ALPHA:g}, a false alarm in {1 / ALPHA:,.0f} runs",
     )
 
 
@@ -205,7 +206,7 @@ def _chi_square_width(js: np.ndarray, alpha: float) -> np.ndarray:
     """Half-width of a two-sided interval for variance / truth: a scale's coefficients are independent normals."""
     degrees = PATHS * 2.0**js
     low, high = stats.chi2.ppf(alpha / 2, degrees) / degrees, stats.chi2.isf(alpha / 2, degrees) / degrees
-    return np.maximum(high - 1, 1 - low)
+    return np.asarray(np.maximum(high - 1, 1 - low))
 
 
 def _quadratic_width(js: np.ndarray, law: np.ndarray, alpha: float) -> np.ndarray:

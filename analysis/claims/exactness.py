@@ -93,7 +93,8 @@ def _haar_functions(side: int, d: int) -> np.ndarray:
     local = [np.sign(values).astype(np.int64) for values in oracle.haar_functions(deepest.bit_length() - 1, d).values()]
     rows = np.zeros(((side // deepest) ** d, len(local), *[side] * d), dtype=np.int64)
     for row, block in zip(rows, np.ndindex(*[side // deepest] * d), strict=True):
-        row[(slice(None), *(slice(i * deepest, (i + 1) * deepest) for i in block))] = local
+        inside = tuple(slice(i * deepest, (i + 1) * deepest) for i in block)
+        row[(slice(None), *inside)] = local
     return rows.reshape(-1, *[side] * d)
 
 
@@ -105,7 +106,7 @@ def grids() -> Iterator[tuple[int, int]]:
 
 @claim(
     "B7",
-    "Proof by basis: B1 to B5 hold exactly, in rational arithmetic, for every basis vector of every grid up to 64 cells, 16 x 16 and 4 x 4 x 4.",
+    "Proof by basis: B1 to B5 hold exactly, in rationals, for every basis vector of every grid to 64, 16 x 16 and 4 x 4 x 4 cells.",
     formula=r"\text{B1--B5 for all } e_k \in \mathbb{Q}^{n^d},\qquad n \le 64,\ 16,\ 4 \text{ for } d = 1, 2, 3",
     kind="exact",
     control="max pooling; [1 2 1] blur: the same count on the 8 x 8 grid",
@@ -159,7 +160,8 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 @claim(
     "B8",
     "Rounding: the error of average pooling stays under its a-priori bound in float64, float32 and bfloat16.",
-    formula=r"|\operatorname{fl}(\operatorname{pool} x) - \operatorname{pool} x| \le \gamma_k \operatorname{pool}|x|,\quad \gamma_k = \tfrac{k u}{1 - k u},\quad k = d\,(2^{\text{levels}} - 1)",
+    formula=r"|\operatorname{fl}(\operatorname{pool} x) - \operatorname{pool} x| \le \gamma_k \operatorname{pool}|x|,"
+    r"\quad \gamma_k = \tfrac{k u}{1 - k u},\quad k = d\,(2^{\text{levels}} - 1)",
     kind="exact",
     control="the next lower precision against the same bound",
     functions=["multires.pooling.average"],
@@ -185,4 +187,8 @@ def b8(context: Context) -> Evidence:
                     broken = rounding(x, levels, context.rng, lower[dtype])
                     if what not in controls or broken > controls[what].measured:
                         controls[what] = Control(what, broken, bound)
-    return Evidence(list(checks.values()), list(controls.values()), note=f"{SAMPLED_BLOCKS} sampled blocks a field, true means in exact fractions")
+    return Evidence(
+        list(checks.values()),
+        list(controls.values()),
+        note=f"{SAMPLED_BLOCKS} sampled blocks a field, true means in exact fractions",
+    )

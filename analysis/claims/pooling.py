@@ -35,8 +35,9 @@ def random_convolution(context: Context) -> defects.Pool:
 
 @claim(
     "B1",
-    "Average pooling followed by embedding is an orthogonal projection: idempotent, self-adjoint, onto V_(j-1), along U_(j-1), never longer.",
-    formula=r"P^2 = P,\quad \langle Px, y\rangle = \langle x, Py\rangle,\quad \operatorname{ran} P = V_{j-1},\quad \ker P = U_{j-1},\quad \|Px\| \le \|x\|",
+    "Average pooling, then embedding, is the orthogonal projection onto V_(j-1): idempotent, self-adjoint, with kernel U_(j-1).",
+    formula=r"P^2 = P,\quad \langle Px, y\rangle = \langle x, Py\rangle,\quad \operatorname{ran} P = V_{j-1},"
+    r"\quad \ker P = U_{j-1},\quad \|Px\| \le \|x\|",
     kind="exact",
     control="max pooling; [1 2 1] blur",
     functions=["multires.pooling.average", "multires.pooling.project", "multires.spaces.embed"],
@@ -144,7 +145,13 @@ def b5(context: Context) -> Evidence:
     formula=r"\max_{B1..B5}\ \mathrm{defect}(Q)\ \gg\ 0\qquad\text{for every pooling } Q \neq \operatorname{pool}",
     kind="exact",
     control="max, subsampling, [1 2 1] blur, strided convolution, and six wavelets' low-pass filters, each by its margin",
-    functions=["multires.pooling.maximum", "multires.pooling.subsample", "multires.pooling.blur", "multires.pooling.strided_convolution", "multires.pooling.lowpass"],
+    functions=[
+        "multires.pooling.maximum",
+        "multires.pooling.subsample",
+        "multires.pooling.blur",
+        "multires.pooling.strided_convolution",
+        "multires.pooling.lowpass",
+    ],
 )
 def b6(context: Context) -> Evidence:
     """Put every pooling through B1 to B5. Average pooling, also as PyWavelets' 'haar' filter, must pass; all others must not."""

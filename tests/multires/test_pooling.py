@@ -147,7 +147,9 @@ def test_every_other_pooling_keeps_constants_and_is_no_projection(name: str, d: 
 def test_maximum_and_subsample_by_loops(one: list[Tensor]) -> None:
     (x,) = one
     d = dimension(x)
-    corners = [x[(slice(None), slice(None), *(slice(k, None, 2) for k in offset))] for offset in itertools.product((0, 1), repeat=d)]
+    corners = [
+        x[(slice(None), slice(None), *(slice(k, None, 2) for k in offset))] for offset in itertools.product((0, 1), repeat=d)
+    ]
     assert torch.equal(maximum(x), torch.stack(corners).amax(0))
     assert torch.equal(subsample(x), corners[0])
 
@@ -161,7 +163,9 @@ def test_strided_convolution_by_rolling(one: list[Tensor], width: int, origin: i
     for index in np.ndindex(*kernel.shape):
         expected += kernel[index] * x.double().roll([origin - i for i in index], axes)
     found = strided_convolution(x, kernel, origin)
-    assert (size(found - subsample(expected)) <= tolerance(x.dtype, 8 * width**d) * float(kernel.abs().sum()) * float(x.abs().max())).all()
+    assert (
+        size(found - subsample(expected)) <= tolerance(x.dtype, 8 * width**d) * float(kernel.abs().sum()) * float(x.abs().max())
+    ).all()
 
 
 def test_blur_is_one_two_one() -> None:
@@ -171,7 +175,7 @@ def test_blur_is_one_two_one() -> None:
 
 @pytest.mark.parametrize("pool", [average, maximum, subsample, blur], ids=lambda pool: pool.__name__)
 def test_odd_sides_are_refused(pool: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(MultiresError, match="7 x 7 cells, 1 levels: .* nearest that works is 8 x 8$"):
+    with pytest.raises(MultiresError, match=r"7 x 7 cells, 1 levels: .* nearest that works is 8 x 8$"):
         pool(torch.ones(1, 1, 7, 7))
 
 
@@ -180,7 +184,7 @@ def test_kernels_and_taps_that_do_not_fit_are_refused() -> None:
         strided_convolution(torch.ones(1, 1, 4, 4), torch.ones(3), origin=0)
     with pytest.raises(MultiresError, match="kernel of 2 equal sides"):
         strided_convolution(torch.ones(1, 1, 4, 4), torch.ones(3, 2), origin=0)
-    with pytest.raises(MultiresError, match="3 taps: .* even number"):
+    with pytest.raises(MultiresError, match=r"3 taps: .* even number"):
         lowpass(torch.ones(1, 1, 4), [0.5, 0.5, 0.5])
 
 

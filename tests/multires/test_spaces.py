@@ -109,7 +109,16 @@ def test_dimension_refuses(x: Tensor, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("sides", "nearest"),
-    [((3,), "4"), ((30, 31), "32 x 32"), ((5, 5, 5), "4 x 4 x 4"), ((6, 6), "8 x 8"), ((16, 32), "32 x 32"), ((48,), "64"), ((1, 2), "2 x 2"), ((100, 100), "128 x 128")],
+    [
+        ((3,), "4"),
+        ((30, 31), "32 x 32"),
+        ((5, 5, 5), "4 x 4 x 4"),
+        ((6, 6), "8 x 8"),
+        ((16, 32), "32 x 32"),
+        ((48,), "64"),
+        ((1, 2), "2 x 2"),
+        ((100, 100), "128 x 128"),
+    ],
 )
 def test_resolution_names_the_nearest_size_that_works(sides: tuple[int, ...], nearest: str) -> None:
     with pytest.raises(MultiresError, match=f"nearest that works is {nearest}$"):
@@ -121,7 +130,9 @@ def test_resolution_is_the_binary_logarithm(d: int, j: int) -> None:
     assert resolution(torch.ones(1, 1, *[2**j] * d)) == j
 
 
-@pytest.mark.parametrize(("side", "levels", "nearest"), [(7, 1, "8"), (1, 1, "2"), (12, 3, "16"), (9, 3, "8"), (5, 2, "4"), (2, 3, "8")])
+@pytest.mark.parametrize(
+    ("side", "levels", "nearest"), [(7, 1, "8"), (1, 1, "2"), (12, 3, "16"), (9, 3, "8"), (5, 2, "4"), (2, 3, "8")]
+)
 def test_require_levels_names_the_nearest_multiple(side: int, levels: int, nearest: str) -> None:
     with pytest.raises(MultiresError, match=f"nearest that works is {nearest}$"):
         require_levels(torch.ones(1, 1, side), levels)
