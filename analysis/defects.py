@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from analysis import oracle
-from analysis.measure import Defects, gap, product, relative, size
+from analysis.measure import Defects, gap, product, relative, size, worst
 from multires import haar
 from multires.pooling import subsample
 from multires.spaces import dimension, embed, resolution
@@ -58,7 +58,7 @@ def conjugacy(pool: Pool, x: Tensor) -> Defects:
 def _bands_apart(ours: haar.Coefficients, truth: list[np.ndarray | oracle.Bands], x: Tensor) -> float:
     """The largest difference of a band, relative to |x|; PyWavelets' coefficients are scaled by 2^(-jd/2) to L2's."""
     scale = 2 ** (-resolution(x) * dimension(x) / 2)
-    worst = 0.0
+    apart = [0.0]
     for mine, theirs in zip(ours, truth, strict=True):
         both = (
             {"": (mine, theirs)}
@@ -68,8 +68,8 @@ def _bands_apart(ours: haar.Coefficients, truth: list[np.ndarray | oracle.Bands]
         for a, b in both.values():
             difference = a.double() - torch.from_numpy(b) * scale
             length = difference.flatten(2).norm(dim=-1)
-            worst = max(worst, relative(length, size(x)))
-    return worst
+            apart.append(relative(length, size(x)))
+    return worst(apart)
 
 
 def composition(pool: Pool, x: Tensor, direct: Callable[[Tensor, int], Tensor] | None = None) -> Defects:
@@ -88,8 +88,8 @@ def composition(pool: Pool, x: Tensor, direct: Callable[[Tensor, int], Tensor] |
         defects[f"pool_(j->j-{level}) = its steps"] = gap(step, truth, x)
     if direct:
         for k in range(1, j):
-            defects[f"through j-{k}"] = max(gap(direct(chain[k], i - k), chain[i], x) for i in range(k + 1, j + 1))
-    return {"pool_(k->i) pool_(j->k) x = pool_(j->i) x": max(defects.values(), default=0.0)}
+            defects[f"through j-{k}"] = worst(gap(direct(chain[k], i - k), chain[i], x) for i in range(k + 1, j + 1))
+    return {"pool_(k->i) pool_(j->k) x = pool_(j->i) x": worst(defects.values()) if j else 0.0}
 
 
 def best_approximation(pool: Pool, x: Tensor) -> Defects:

@@ -4,7 +4,7 @@ A claim about operators holds for any field. So it is measured on the images ask
 that pan over them (d = 3), and on Gaussian noise, which no special structure of the images (a constant one, say) can excuse.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -83,10 +83,14 @@ def gap(x: Tensor, reference: Tensor | np.ndarray, scale: Tensor) -> float:
     return relative(size(x.double() - reference.double()), size(scale))
 
 
+def worst(values: Iterable[float]) -> float:
+    """The largest value; NaN is the largest of all, where Python's max would lose it."""
+    return float(np.max(list(values), initial=-np.inf))
+
+
 def keep_worst(tally: Defects, name: str, value: float) -> None:
     """Keep the larger value under a name; NaN is the largest."""
-    if name not in tally or not value <= tally[name]:
-        tally[name] = value
+    tally[name] = worst((tally.get(name, -np.inf), value))
 
 
 def checks_over_fields(context: Context, defects: Callable[[Tensor], Defects]) -> list[Check]:

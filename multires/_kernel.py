@@ -6,9 +6,10 @@ threads, where torch uses OpenMP: a second pool would fight them for the cores.
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,8 +18,8 @@ CHUNK_BYTES = 1 << 18  # what a chunk of rows may take: a quarter of a common se
 
 
 def _load() -> ctypes.CDLL | None:
-    spec = importlib.util.find_spec("multires._haar")
-    return ctypes.CDLL(spec.origin) if spec and spec.origin else None
+    beside = (Path(__file__).with_name(f"_haar{suffix}") for suffix in EXTENSION_SUFFIXES)
+    return next((ctypes.CDLL(str(path)) for path in beside if path.exists()), None)
 
 
 LIBRARY = _load()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from multires import _kernel
+from multires import _kernel, download
 
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 settings.register_profile("dev", max_examples=15, deadline=None, suppress_health_check=SLOW_IS_FINE)
@@ -34,3 +34,11 @@ def device(request: pytest.FixtureRequest) -> str:
     if request.param not in DEVICES:
         pytest.skip("no CUDA device on this machine")
     return str(request.param)
+
+
+@pytest.fixture
+def data_set(request: pytest.FixtureRequest) -> None:
+    """Skip a test over the named set where $MULTIRES_DATA does not hold it."""
+    name = request.getfixturevalue("name")
+    if not all(download.present(name, file) for file in download.SOURCES[name].files):
+        pytest.skip(f"{name} is not on this machine: set MULTIRES_DATA, or run multires data fetch {name}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis import oracle
 from analysis.evidence import Check, Context, Control, Evidence, claim
-from analysis.measure import gap
+from analysis.measure import gap, worst
 from multires import haar
 from multires.pooling import average, project, subsample
 from multires.spaces import Function, distance, embed, norm, resolution, restrict
@@ -80,7 +80,7 @@ def a4(context: Context) -> Evidence:
                 Check(f"|constant - 1| of {label}", abs(constant - 1), BIAS),
             ]
             if number < 2:
-                pooled = max(gap(average(means[-1], int(finest - j)), mean, mean) for j, mean in zip(js, means, strict=True))
+                pooled = worst(gap(average(means[-1], int(finest - j)), mean, mean) for j, mean in zip(js, means, strict=True))
                 checks.append(Check(f"pool P_J f = P_j f, {label}", pooled, QUADRATURE))
             if number == 0:  # |f - P_j f|^2 = 2^-d (1 - sinc(2^-j)^(2d)), from the means of a cosine over an interval
                 exact = np.sqrt(2.0**-d * (1 - np.sinc(2.0**-js) ** (2 * d)))

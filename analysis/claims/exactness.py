@@ -67,16 +67,14 @@ def violations(pool: Pool, side: int, d: int) -> dict[str, tuple[int, int]]:
 
 def _sign_patterns(side: int, d: int) -> np.ndarray:
     """The basis of U_(j-1): on each block of 2^d cells, every product of (1, 1) and (1, -1) but the constant one."""
-    patterns = []
-    for (_, name, cell), values in oracle.haar_functions(1, d).items():
-        del cell
-        if "d" in name:
-            patterns.append(np.sign(values))
-    blocks = np.ndindex(*[side // 2] * d)
-    out = np.zeros(((side // 2) ** d * len(patterns), 1, *[side] * d))
-    for k, (block, pattern) in enumerate((b, p) for b in blocks for p in patterns):
-        out[(k, 0, *(slice(2 * i, 2 * i + 2) for i in block))] = pattern
-    return out
+    patterns = [np.sign(values) for (_, name, _), values in oracle.haar_functions(1, d).items() if "d" in name]
+    rows = []
+    for block in np.ndindex(*[side // 2] * d):
+        for pattern in patterns:
+            row = np.zeros([side] * d)
+            row[tuple(slice(2 * i, 2 * i + 2) for i in block)] = pattern
+            rows.append(row)
+    return np.stack(rows)[:, None]
 
 
 def _integers(x: np.ndarray, d: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from analysis import defects, oracle
 from analysis.evidence import Check, Context, Control, Evidence, claim
-from analysis.measure import BOUNDS, FLOOR, checks_over_fields, control_over_fields, keep_worst, sample
+from analysis.measure import BOUNDS, FLOOR, checks_over_fields, control_over_fields, keep_worst, sample, worst
 from multires import pooling
 from multires.pooling import average, blur, maximum, subsample
 from multires.spaces import dimension, resolution
@@ -166,7 +166,7 @@ def b6(context: Context) -> Evidence:
                 for value in measure(pool, x).values():
                     keep_worst(tally, name, value)
             margins[name, statement] = tally[name]
-    largest = {name: max(margins[name, statement] for statement in defects.STATEMENTS) for name in poolings | others}
+    largest = {name: worst(margins[name, statement] for statement in defects.STATEMENTS) for name in poolings | others}
     table = np.array([[margins[name, statement] for statement in defects.STATEMENTS] for name in poolings | others])
     return Evidence(
         [Check(f"{name}, largest defect of B1 to B5", largest[name], BOUNDS[torch.float64]) for name in poolings],

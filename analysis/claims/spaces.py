@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from analysis import oracle
 from analysis.evidence import Check, Context, Control, Evidence, claim
-from analysis.measure import FLOOR, Defects, checks_over_fields, control_over_fields, gap, keep_worst, relative, size
+from analysis.measure import FLOOR, Defects, checks_over_fields, control_over_fields, gap, keep_worst, relative, size, worst
 from multires import _kernel, haar, pooling
 from multires.pooling import average, project
 from multires.spaces import dimension, embed, evaluate, resolution
@@ -171,8 +171,9 @@ def _to_torch(bands: oracle.Bands, like: Tensor) -> haar.Details:
 
 
 def _biorthogonal_energy(x: Tensor) -> Defects:
-    coefficients = pywt.coeffs_to_array(oracle.decompose(x.numpy(), dimension(x), "bior2.2", 1), axes=oracle.axes(dimension(x)))[0]
-    return {"energy": relative((size(torch.from_numpy(coefficients)) - size(x)).abs(), size(x))}
+    approximation, details = oracle.split(x.numpy(), dimension(x), "bior2.2")
+    energy = sum(size(torch.from_numpy(band)).square() for band in (approximation, *details.values())) / 2 ** dimension(x)
+    return {"energy": relative((energy.sqrt() - size(x)).abs(), size(x))}
 
 
 def _one_band_flipped(x: Tensor) -> Defects:
@@ -213,10 +214,12 @@ def martingale(down: Callable[[Tensor, int], Tensor], x: Tensor) -> Defects:
     tower = [gap(p(path[a], b), path[max(a, b)], x) for a in range(1, j + 1) for b in (a - 1, a, a + 1) if 1 <= b <= j]
     increments = sum(size(a - b).square() for a, b in pairwise(path))
     highest = torch.stack([f.abs() for f in path]).amax(0)
-    growth = max(relative((size(b) - size(a)).clamp(min=0), size(x)) for a, b in pairwise(path))
+    growth = worst(relative((size(b) - size(a)).clamp(min=0), size(x)) for a, b in pairwise(path))
     return {
-        "P_j f = E[f | cells]": max(gap(f, oracle.conditional_expectation(x.numpy(), d, level), x) for level, f in enumerate(path)),
-        "P_i P_j = P_min(i,j)": max(tower),  # neighbours only: the other pairs follow by composing these
+        "P_j f = E[f | cells]": worst(
+            gap(f, oracle.conditional_expectation(x.numpy(), d, level), x) for level, f in enumerate(path)
+        ),
+        "P_i P_j = P_min(i,j)": worst(tower),  # neighbours only: the other pairs follow by composing these
         "increments are orthogonal": relative((size(x).square() - size(path[j]).square() - increments).abs(), size(x).square()),
         "|P_j f| grows with j": growth,
         "Doob: |max_j |P_j f|| <= 2 |f|": relative((size(highest) - 2 * size(x)).clamp(min=0), size(x)),

@@ -1,0 +1,93 @@
+"""Every claim on small real data, and on images that offer the controls nothing: verdicts, controls, reproducibility."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import claims
+from analysis.evidence import REGISTRY, Context, Evidence
+from analysis.measure import fields, films, gap, keep_worst, lines, relative
+from multires import data
+from multires.data import Images
+
+assert claims
+DIGITS = replace(data.load("digits"), batches=(data.load("digits").batches[0][:64],))
+ON_IMAGES = ["A1", "A3", "A7", "B1", "B2", "B3", "B4", "B5", "B6", "B8"]
+CONSTANT = Images(
+    "constant",
+    "white, black, and the smallest images there are",
+    (torch.ones(2, 3, 16, 16), torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 4, 4)),
+)
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Evidence]:
+    return {id: each.measure(Context(DIGITS, 0, id)) for id, each in REGISTRY.items()}
+
+
+@pytest.mark.parametrize("id", REGISTRY)
+def test_supported_on_digits(id: str, measured: dict[str, Evidence]) -> None:
+    evidence = measured[id]
+    assert evidence.judge() == ("supported", "")
+    assert all(np.isfinite(check.measured) and check.bound >= 0 for check in evidence.checks)
+    assert all(np.isfinite(values).all() for values in evidence.arrays.values() if values.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("id", [id for id in REGISTRY if id.startswith("B") and id not in ("B7", "B8")])
+def test_group_b_agrees_with_pywavelets_to_rounding(id: str, measured: dict[str, Evidence]) -> None:
+    for check in measured[id].checks:
+        assert check.measured <= (1e-13 if check.dtype == "float64" else 1e-6)
+
+
+@pytest.mark.parametrize("id", ON_IMAGES)
+def test_images_without_structure_do_not_excuse_the_controls(id: str) -> None:
+    assert REGISTRY[id].measure(Context(CONSTANT, 1, id)).judge() == ("supported", "")
+
+
+def test_the_same_seed_gives_the_same_evidence(measured: dict[str, Evidence]) -> None:
+    for id in ("A6", "B6", "B8"):
+        assert REGISTRY[id].measure(Context(DIGITS, 0, id)).checks == measured[id].checks
+    assert REGISTRY["A6"].measure(Context(DIGITS, 1, "A6")).checks != measured["A6"].checks
+
+
+def test_brownian_intervals_cover_over_many_seeds() -> None:
+    """At 1e-6 none may be outside; and the intervals are not idle: the largest deviation uses up a good part of them."""
+    ratios = []
+    for seed in range(6):
+        evidence = REGISTRY["A6"].measure(Context(DIGITS, seed, "A6"))
+        assert evidence.judge() == ("supported", "")
+        ratios.append(max(check.ratio for check in evidence.checks))
+    assert 0.35 < max(ratios) < 1
+
+
+def test_all_images_are_measured_on() -> None:
+    """One wrong value in the last image of the last batch is seen."""
+    images = torch.zeros(300_000, 1, 4, 4)
+    images[-1, 0, 3, 3] = 7
+    seen = [float(x.max()) for x in fields(Context(Images("many", "", (images,)), 0, "B1"), torch.float32)]
+    assert seen[-1] == 7
+
+
+def test_fields_have_every_dimension_and_the_values_of_the_images() -> None:
+    image = torch.arange(64.0).reshape(1, 1, 8, 8)
+    assert lines(image).shape == (1, 8, 8)
+    film = films(image)
+    assert film.shape == (1, 1, 4, 4, 4)
+    for frame in range(4):
+        assert torch.equal(film[0, 0, frame], image[0, 0, :4, frame : frame + 4])
+    shapes = [x.ndim - 2 for x in fields(Context(DIGITS, 0, "B1"), torch.float64)]
+    assert set(shapes) == {1, 2, 3}
+
+
+def test_relative_and_worst_do_not_lose_nan_or_zero_scales() -> None:
+    zero, one, nan = torch.zeros(1, 1), torch.ones(1, 1), torch.full((1, 1), torch.nan)
+    assert relative(zero, zero) == 0
+    assert relative(one, zero) == np.inf
+    assert np.isnan(relative(nan, one))
+    assert gap(torch.full((1, 1, 4), 3.0), np.ones((1, 1, 4)), torch.full((1, 1, 4), 4.0)) == 0.5
+    tally: dict[str, float] = {}
+    for value in (1.0, np.nan, 2.0):
+        keep_worst(tally, "x", value)
+    assert np.isnan(tally["x"])
