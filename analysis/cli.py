@@ -14,6 +14,8 @@ from multires.errors import MultiresError
 if TYPE_CHECKING:
     from analysis.record import Run
 
+FILES = ("arrays.npz", "evidence.json", "report.html")
+
 
 @dataclass(frozen=True)
 class Verify:
@@ -40,11 +42,8 @@ class Verify:
         if self.seed < 0:
             raise MultiresError(f"--seed {self.seed}: seeds are 0 or more")
         images = data.load(self.data)
-        targets = [self.out, *([self.json.parent] if self.json else [])]
-        for folder in targets:
-            record.require_writable(folder)
-        if self.json and self.json.is_dir():
-            raise MultiresError(f"--json {self.json}: is a folder; name a file in it")
+        for target in (*(self.out / name for name in FILES), *([self.json] if self.json else [])):
+            record.require_writable(target)
         results = list(terminal.progress(evidence.run(chosen, images, self.seed), len(chosen), "verifying"))
         run = record.Run(results, images, self.seed)
         terminal.show(run)
@@ -55,12 +54,11 @@ class Verify:
         from analysis import record
 
         content = record.dumps(run.to_json())
-        record.write(self.out / "arrays.npz", record.arrays(run.results))
-        record.write(self.out / "evidence.json", content)
-        record.write(self.out / "report.html", page.encode())
+        for name, part in zip(FILES, (record.arrays(run.results), content, page.encode()), strict=True):
+            record.write(self.out / name, part)
         if self.json:
             record.write(self.json, content)
-        print(f"report: {(self.out / 'report.html').resolve()}")
+        print(f"report: {(self.out / FILES[-1]).resolve()}")
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Bench:
         from analysis import bench, record, terminal
 
         if self.json:
-            record.require_writable(self.json.parent)
+            record.require_writable(self.json)
         rows = list(terminal.progress(bench.haar_rows(), None, "timing"))
         terminal.show_bench(rows)
         if self.json:

@@ -158,10 +158,11 @@ def claim(
 
 def select(ids: Iterable[str]) -> list[Claim]:
     """Return the claims named by id (B2) or letter (B), in order; all of them when none is named."""
-    wanted = [name.upper() for name in ids]
+    names = list(ids)
+    wanted = [name.upper() for name in names]
     known = sorted(REGISTRY, key=lambda id: (id[0], int(id[1:])))
-    for name in wanted:
-        if not any(name in (id, id[0]) for id in known):
+    for name in names:
+        if not any(name.upper() in (id, id[0]) for id in known):
             raise MultiresError(f"no claim {name!r}: known are {', '.join(known)}, or a letter for its group")
     return [REGISTRY[id] for id in known if not wanted or id in wanted or id[0] in wanted]
 

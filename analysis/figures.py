@@ -3,6 +3,7 @@
 `FIGURES` maps claim ids to their own figure; every other claim gets `margins`, which shows each defect beside its bound.
 """
 
+import io
 import re
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,14 @@ def draw(id: str, evidence: Evidence) -> Figure:
         return FIGURES.get(id, margins)(evidence)
 
 
+def svg(id: str, evidence: Evidence) -> bytes:
+    """The claim's figure as SVG, the same bytes for the same evidence."""
+    stream = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        draw(id, evidence).savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
+
+
 def margins(evidence: Evidence) -> Figure:
     """Every defect as a dot beside the bound it must stay left of; controls as diamonds that must lie right of their floor."""
     rows: dict[str, list[tuple[float, float]]] = {}
@@ -75,7 +84,7 @@ def _dot(axes: Axes, x: float, y: float, color: str, marker: str, label: str | N
 def smooth_convergence(evidence: Evidence) -> Figure:
     """A4: the error of three functions against the resolution, with fitted slopes, beside the limit and a photograph."""
     a = evidence.arrays
-    names = [r"$\prod\cos 2\pi x$", r"$e^{\sum x}$", r"$\sum|x-\frac{1}{3}|^{1.5}$"]
+    names = [r"$\prod\cos \pi x$", r"$e^{\sum x}$", r"$\sum|x-\frac{1}{3}|^{1.5}$"]
     figure = Figure(figsize=(9.6, 4.4))
     for d, axes in enumerate(figure.subplots(1, 3), start=1):
         js = a[f"d{d}_j"]

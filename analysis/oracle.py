@@ -99,7 +99,8 @@ def haar_functions(j: int, d: int) -> dict[tuple[int, str, tuple[int, ...]], Arr
 
 def to_fractions(x: Array) -> Array:
     """The exact rational values of floating-point numbers."""
-    return np.asarray(np.vectorize(Fraction, otypes=[object])(x.astype(np.float64)))
+    different, where = np.unique(x.astype(np.float64), return_inverse=True)  # converted once each: exact arrays repeat few values
+    return np.asarray(np.array([Fraction(value) for value in different.tolist()], dtype=object)[where].reshape(x.shape))
 
 
 def exact_average(x: Array, d: int) -> Array:

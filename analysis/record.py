@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import os
 import platform
 import sys
 import tempfile
@@ -100,24 +99,29 @@ def dumps(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
-def require_writable(folder: Path) -> None:
-    """Create the folder and try a file in it, before anything is computed; raises MultiresError where that fails."""
+def require_writable(path: Path) -> None:
+    """Create the folder of a file and try another in it, before anything is computed; raises MultiresError where that fails."""
+    if path.is_dir():
+        raise MultiresError(f"{path}: is a folder; name a file, or remove it")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise MultiresError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
+        raise MultiresError(f"{path.parent}: cannot be written ({error.strerror}); name another folder") from None
 
 
 def write(path: Path, content: bytes) -> None:
     """Put a file in place whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = None
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+            temporary = Path(stream.name)
             stream.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise MultiresError(f"{path}: cannot be written ({error.strerror}); name another folder") from None
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)

@@ -5,8 +5,10 @@ Three of the sets need no download: `natural` (the photographs that PyWavelets s
 `multires data fetch NAME`. MNIST and Fashion-MNIST have 28 x 28 pixels and are set in 32 x 32 with a border of zeros.
 """
 
+import gzip
 import tarfile
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +42,7 @@ def load(name: str) -> Images:
     """
     if name in SETS:
         images = SETS[name]()
-    elif Path(name).exists():
+    elif _exists(name):
         images = _from_path(Path(name))
     else:
         raise MultiresError(
@@ -49,6 +51,13 @@ def load(name: str) -> Images:
     for batch in images.batches:
         _check(batch, name)
     return images
+
+
+def _exists(name: str) -> bool:
+    try:
+        return name != "" and Path(name).exists()
+    except (OSError, ValueError):  # a name too long, or with a null character, for any file
+        return False
 
 
 def _check(batch: Tensor, where: str) -> None:
@@ -66,7 +75,7 @@ def _check(batch: Tensor, where: str) -> None:
 
 def _scaled(values: np.ndarray) -> Tensor:
     """8-bit grey values as float32 in [0, 1]."""
-    return torch.from_numpy(values).float().div_(255)
+    return torch.from_numpy(values.astype(np.float32)).div_(255)
 
 
 def _natural() -> Images:
@@ -99,7 +108,7 @@ def _mnist(name: str) -> Images:
         path = _required(name, file)
         values = read_idx(path)
         if values.ndim != 3 or values.dtype != np.uint8 or values.shape[1:] != (28, 28):
-            raise MultiresError(f"{path}: holds {values.dtype} of shape {values.shape}; images are uint8 of shape (count, 28, 28)")
+            raise MultiresError(f"{path}: holds {values.dtype} of shape {values.shape}; expected uint8 of (count, 28, 28)")
         parts.append(_scaled(values))
     images = torch.nn.functional.pad(torch.cat(parts)[:, None], (2, 2, 2, 2))
     return Images(name, f"{len(images):,} images of 28 x 28, set in 32 x 32 with a border of zeros", (images,))
@@ -111,15 +120,20 @@ def _cifar10() -> Images:
     record = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
     parts = []
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        # as a stream of gzip's, read to its end below: only there does gzip compare its checksum
+        with gzip.open(path) as whole, tarfile.open(fileobj=whole, mode="r:") as archive:
             for member in members:
                 stream = archive.extractfile(member)
                 content = stream.read() if stream else b""
                 if not content or len(content) % record:
-                    raise MultiresError(f"{path}: {member} has {len(content):,} bytes, no whole number of {record}; fetch it again")
+                    raise MultiresError(
+                        f"{path}: {member} has {len(content):,} bytes, no whole number of {record}; delete it, then fetch it again"
+                    )
                 parts.append(np.frombuffer(content, np.uint8).reshape(-1, record)[:, 1:].reshape(-1, 3, 32, 32))
-    except (tarfile.TarError, EOFError, KeyError, OSError) as error:
-        raise MultiresError(f"{path}: not the CIFAR-10 archive, or corrupt ({error}); fetch it again") from None
+            while whole.read(1 << 20):
+                pass
+    except (tarfile.TarError, zlib.error, EOFError, KeyError, OSError) as error:
+        raise MultiresError(f"{path}: not the CIFAR-10 archive, or corrupt ({error}); delete it, then fetch it again") from None
     images = _scaled(np.concatenate(parts))
     return Images("cifar-10", f"{len(images):,} colour images of 32 x 32", (images,))
 
@@ -136,7 +150,7 @@ SETS: dict[str, Callable[[], Images]] = {
 def _from_path(path: Path) -> Images:
     if path.is_dir():
         return _from_folder(path)
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         array = _from_npy(path)
         return Images(str(path), f"{len(array):,} images of {sides(array)}, {array.shape[1]} channels, from {path.name}", (array,))
     image = _from_image(path)
@@ -145,8 +159,9 @@ def _from_path(path: Path) -> Images:
 
 def _from_npy(path: Path) -> Tensor:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header that lies about its size cannot allocate
-    except (ValueError, EOFError, OSError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            array = np.lib.format.open_memmap(path, mode="r")  # mapped: a header that lies about its size cannot allocate
+    except Exception as error:  # the header is evaluated as Python literals, and what that may raise is open
         raise MultiresError(f"{path}: not an array that numpy.save wrote, or cut short ({error})".replace("\n", " ")) from None
     if not np.issubdtype(array.dtype, np.floating):
         raise MultiresError(f"{path}: holds {array.dtype}; cell values are floating point, save it as a.astype('float64')")
@@ -161,12 +176,15 @@ def _from_image(path: Path) -> Tensor:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            deep = image.mode.startswith(("I", "F"))  # 16-bit and floating-point grey keep their depth
-            picture = np.asarray(image) if deep else np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+            with Image.open(path) as image:
+                deep = image.mode.startswith(("I", "F"))  # 16-bit and floating-point grey keep their depth
+                picture = np.asarray(image) if deep else np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MultiresError(f"{path}: no image that can be read ({error})".replace("\n", " ")) from None
+    if np.issubdtype(picture.dtype, np.integer) and not 0 <= picture.min() <= picture.max() <= 65535:
+        raise MultiresError(f"{path}: integers beyond 16 bits have no known scale; save it with 8 or 16 bits")
     if picture.dtype == np.uint8:
         values = _scaled(picture)
     else:
@@ -177,11 +195,16 @@ def _from_image(path: Path) -> Tensor:
 def _from_folder(path: Path) -> Images:
     from PIL import Image
 
-    known = Image.registered_extensions()
-    files = sorted(file for file in path.iterdir() if file.is_file())
+    known = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    try:
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    except OSError as error:
+        raise MultiresError(f"{path}: cannot be read ({error.strerror})") from None
     pictures = [file for file in files if file.suffix.lower() in known]
     if not pictures:
-        raise MultiresError(f"{path}: no images in this folder, by the endings of its {len(files)} files; PNG and JPEG work")
+        raise MultiresError(
+            f"{path}: no images among its {len(files)} files, by their endings; PNG and JPEG work, an .npy by its own name"
+        )
     by_shape: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = {}
     for file in pictures:
         image = _from_image(file)

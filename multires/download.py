@@ -74,18 +74,25 @@ def fetch(name: str, mirror: str | None = None, progress: Callable[[str], Any] |
     for file, sha256 in source.files.items():
         if present(name, file):
             continue
-        downloader = pooch.HTTPDownloader(progressbar=progress(file) if progress else False, timeout=30)
+        bar = progress(file) if progress else None
+        downloader = pooch.HTTPDownloader(progressbar=bar or False, timeout=30)
         try:
             pooch.get_logger().setLevel("ERROR")
             pooch.retrieve(base + file, f"sha256:{sha256}", fname=file, path=target, downloader=downloader)
-        except ValueError:
-            raise MultiresError(f"{base + file}: wrong checksum, nothing kept; try again, or another --mirror") from None
         except requests.HTTPError as error:
             raise MultiresError(f"{base + file}: the server answered {error.response.status_code}; try another --mirror") from None
-        except requests.RequestException as error:
-            raise MultiresError(f"{base + file}: the transfer failed ({type(error).__name__}), nothing kept; try again") from None
+        except requests.RequestException as error:  # before ValueError: a bad address is both
+            reason = type(error).__name__
+            raise MultiresError(
+                f"{base + file}: the transfer failed ({reason}), nothing kept; try again, or another --mirror"
+            ) from None
+        except ValueError:
+            raise MultiresError(f"{base + file}: wrong checksum, nothing kept; try again, or another --mirror") from None
         except OSError as error:
             raise MultiresError(
-                f"{target}: cannot be written ({error.strerror or error}); set MULTIRES_DATA to a folder that can"
+                f"{target}: cannot be written ({error.strerror or error}); set MULTIRES_DATA to another folder"
             ) from None
+        finally:
+            if bar:
+                bar.close()
     return target

@@ -29,9 +29,9 @@ def read_idx(path: Path) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             return _parse(stream, path)
     except EOFError:
-        raise MultiresError(f"{path}: the compressed file is cut short; fetch or copy it again") from None
+        raise MultiresError(f"{path}: the compressed file is cut short; delete it, then fetch or copy it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise MultiresError(f"{path}: not a gzip file, or corrupt ({error}); fetch or copy it again") from None
+        raise MultiresError(f"{path}: not a gzip file, or corrupt ({error}); delete it, then fetch or copy it again") from None
     except OSError as error:
         raise MultiresError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -42,7 +42,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, path: Path) -> np.ndarray:
         raise MultiresError(f"{path}: starts with {magic.hex() or 'nothing'}, which no IDX file does (idx3-ubyte: 00000803)")
     sizes_bytes = stream.read(4 * magic[3])
     if len(sizes_bytes) < 4 * magic[3]:
-        raise MultiresError(f"{path}: the header is cut short; fetch or copy the file again")
+        raise MultiresError(f"{path}: the header is cut short; delete it, then fetch or copy it again")
     shape = struct.unpack(f">{magic[3]}I", sizes_bytes)
     dtype = np.dtype(DTYPES[magic[2]])
     claimed = math.prod(shape) * dtype.itemsize
@@ -53,6 +53,9 @@ def _parse(stream: BinaryIO | gzip.GzipFile, path: Path) -> np.ndarray:
         found = f"{len(content):,}" if len(content) < claimed else "more"
         claim = " x ".join(f"{n:,}" for n in shape)
         raise MultiresError(
-            f"{path}: the header claims {claim} values, {claimed:,} bytes, but {found} follow; fetch or copy it again"
+            f"{path}: the header claims {claim} values, {claimed:,} bytes, but {found} follow; delete it and fetch it again"
         )
-    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    try:
+        return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:  # more axes, or a larger product of empty ones, than NumPy has
+        raise MultiresError(f"{path}: no array has the header's shape ({error}); delete it, then fetch or copy it again") from None

@@ -40,12 +40,12 @@ def violations(pool: Pool, side: int, d: int) -> dict[str, tuple[int, int]]:
 
     haar = _haar_functions(side // 2, d)
     identity, pooled = exact(basis), exact(pool(basis))
+    averaged = truth = oracle.exact_average(identity.reshape(basis.shape), d)
     p = exact(embed(pool(basis)))
     up = exact(embed(fine_functions))
     details = torch.from_numpy(_sign_patterns(side, d))
     steps = []
     level, x = 1, pool(basis)
-    truth = oracle.exact_average(oracle.to_fractions(basis.numpy()), d)
     while x.shape[-1] % 2 == 0:
         level, x, truth = level + 1, pool(x), oracle.exact_average(truth, d)
         at_once = average(basis, level) if pool is average else x
@@ -59,7 +59,7 @@ def violations(pool: Pool, side: int, d: int) -> dict[str, tuple[int, int]]:
             oracle.exact_average((identity - p).reshape(basis.shape), d),
         ),
         "B2": count(_integers(pooled, d) @ flat(haar).T * 2**d - flat(oracle.repeat(haar, d)).T * DENOMINATOR**d),
-        "B3": count(pooled - oracle.exact_average(identity.reshape(basis.shape), d).reshape(cells, -1), *steps),
+        "B3": count(pooled - flat(averaged), *steps),
         "B4": count(_integers(identity - p, d) @ _integers(up, d).T),
         "B5": count(pooled / coarse - up.T / cells),
     }

@@ -3,6 +3,7 @@
 Most are made in this process, through `analysis.cli.main`; a few start the command as a user does.
 """
 
+import errno
 import struct
 import subprocess
 import sys
@@ -61,14 +62,14 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("claim", ["Z9", "Z", "A99", "A0", "verify", ""])
 def test_unknown_claim(refused: Refused, claim: str) -> None:
     line = refused("verify", claim, "--out", "out")
-    assert repr(claim.upper()) in line
+    assert repr(claim) in line
     assert "A1" in line
     assert "B1" in line
     assert files(Path()) == []
 
 
 def test_unknown_claim_among_known_ones(refused: Refused) -> None:
-    assert "'Q7'" in refused("verify", "A1", "q7", "B")
+    assert "'q7'" in refused("verify", "A1", "q7", "B")
     assert files(Path()) == []
 
 
@@ -88,10 +89,21 @@ def test_out_that_is_no_folder(refused: Refused, place: str) -> None:
     assert Path("file").read_text() == "mine"
 
 
+def test_out_that_is_read_only(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated, because nothing is read-only to the superuser, who may well be running this."""
+
+    def read_only(**arguments: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    assert "out: cannot be written (Read-only file system)" in refused("verify", "A1", "--data", "digits", "--out", "out")
+    assert files(Path("out")) == []
+
+
 def test_json_that_is_a_folder(refused: Refused) -> None:
     Path("folder").mkdir()
     line = refused("verify", "A1", "--data", "digits", "--out", "out", "--json", "folder")
-    assert "--json folder: is a folder" in line
+    assert "folder: is a folder; name a file" in line
     assert files(Path("folder")) == []
     assert files(Path("out")) == []
 
@@ -121,6 +133,7 @@ def test_json_of_a_benchmark(refused: Refused, monkeypatch: pytest.MonkeyPatch, 
 
 def test_fetch_without_a_name(refused: Refused) -> None:
     line = refused("data", "fetch")
+    assert "name a set" in line
     assert all(name in line for name in ("mnist", "fashion-mnist", "cifar-10"))
 
 

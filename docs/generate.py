@@ -1,0 +1,88 @@
+"""Write what the docs take from the code: docs/theory.md, the table of the README, and the README's figure.
+
+Run it as `make docs` does: `python docs/generate.py`. A test compares the two texts with what it would write.
+"""
+
+import ast
+from pathlib import Path
+
+from analysis import claims, figures
+from analysis.evidence import Claim, Context, select
+from multires import data
+
+assert claims
+ROOT = Path(__file__).parents[1]
+GROUPS = {"A": "Spaces", "B": "Average pooling is L2 projection"}
+MARKS = ("<!-- claims: written by docs/generate.py -->\n", "<!-- /claims -->\n")
+
+INTRODUCTION = """# Claims, code and tests
+
+Written by `docs/generate.py` from the registry of claims. Notation is that of [conventions](conventions.md). The source of every
+statement is "A Multi-Resolution Framework for U-Nets with Applications to Hierarchical VAEs" (arXiv 2301.08187), in this
+project's own wording; `multires verify ID` measures it.
+"""
+
+
+def tests_of_claims() -> dict[str, list[str]]:
+    """Claim id to the tests marked with it, as file::function, read from the source."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                for decorator in node.decorator_list:
+                    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.claim":
+                        id = ast.literal_eval(decorator.args[0])
+                        found.setdefault(id, []).append(f"{path.relative_to(ROOT)}::{node.name}")
+    return found
+
+
+def theory() -> str:
+    """The text of docs/theory.md."""
+    tests, parts = tests_of_claims(), [INTRODUCTION]
+    for letter, title in GROUPS.items():
+        parts.append(f"## {letter}. {title}\n")
+        parts += [_section(claim, tests.get(claim.id, [])) for claim in select([letter])]
+    return "\n".join(parts)
+
+
+def _section(claim: Claim, tests: list[str]) -> str:
+    functions = ", ".join(f"{{py:func}}`{name}`" for name in claim.functions)
+    marked = "\n".join(f"  * `{test}`" for test in tests)
+    return f"""### {claim.id}
+
+{claim.sentence}
+
+$$ {claim.formula} $$
+
+* Kind: {claim.kind}. Measured in `{claim.measure.__module__}.{claim.measure.__name__}`.
+* Control, which must fail: {claim.control}.
+* Functions: {functions}
+* Tests:
+  * `tests/analysis/test_claims.py::test_supported_on_digits[{claim.id}]`
+{marked}
+"""
+
+
+def readme_table() -> str:
+    """The README's table: claim, statement, command."""
+    rows = [f"| {claim.id} | {claim.sentence} | `multires verify {claim.id}` |" for claim in select([])]
+    return "\n".join(["| claim | statement | command |", "|---|---|---|", *rows]) + "\n"
+
+
+def readme(text: str) -> str:
+    """The README with its table renewed."""
+    before, _, rest = text.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    return before + MARKS[0] + readme_table() + MARKS[1] + after
+
+
+def main() -> None:
+    """Write all three."""
+    (ROOT / "docs" / "theory.md").write_text(theory())
+    (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text()))
+    (b2,) = select(["B2"])
+    figures.draw("B2", b2.measure(Context(data.load("natural"), 0, "B2"))).savefig(ROOT / "docs" / "pyramid.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Figures: each draws what the evidence holds, and says what was measured."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis import claims, figures
+from analysis.evidence import REGISTRY, Check, Context, Control, Evidence
+from multires import data
+
+assert claims
+DIGITS = data.load("digits")
+SMALL = replace(DIGITS, batches=(DIGITS.batches[0][:2],))
+
+
+@pytest.fixture(scope="module")
+def evidence() -> dict[str, Evidence]:
+    return {id: REGISTRY[id].measure(Context(SMALL, 0, id)) for id in ("A4", "A5", "A6", "B2", "B5", "B6")}
+
+
+def texts(figure: figures.Figure) -> str:
+    labels = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return "\n".join(labels)
+
+
+@pytest.mark.parametrize("id", ["A4", "A5", "A6", "B2", "B5", "B6"])
+def test_a_figure_draws_and_saves_the_same_bytes_twice(id: str, evidence: dict[str, Evidence]) -> None:
+    files = [figures.svg(id, evidence[id]) for _ in range(2)]
+    assert files[0] == files[1]
+    assert len(files[0]) > 5000
+
+
+@pytest.mark.parametrize(("id", "law"), [("A4", -1.0), ("A5", -0.5), ("A6", -1.0)])
+def test_legends_give_the_fitted_slope(id: str, law: float, evidence: dict[str, Evidence]) -> None:
+    slopes = [float(part.split()[0]) for part in texts(figures.draw(id, evidence[id])).split("slope ")[1:]]
+    assert any(abs(slope - law) < 0.02 for slope in slopes)
+
+
+def test_the_pyramid_shows_image_pooling_pywavelets_and_difference(evidence: dict[str, Evidence]) -> None:
+    figure = figures.draw("B2", evidence["B2"])
+    pictures = [axes.get_images()[0].get_array() for axes in figure.axes if axes.get_images()]
+    assert len(pictures) == 3 * 4  # 8 x 8 digits have levels 0 to 3
+    assert np.array_equal(pictures[0], SMALL.batches[0][0, 0].numpy())
+    assert all(np.abs(picture).max() < 1e-6 for picture in pictures[8:])
+
+
+def test_the_margins_name_every_pooling(evidence: dict[str, Evidence]) -> None:
+    shown = texts(figures.draw("B6", evidence["B6"]))
+    for name in ("average", "max", "subsample", "blur [1 2 1]", "strided convolution", "low-pass db2", "low-pass bior4.4"):
+        assert name in shown
+
+
+def test_the_default_figure_shows_checks_bounds_and_controls() -> None:
+    evidence = Evidence([Check("one", 1e-16, 1e-13), Check("two, d = 2", 0, 0)], [Control("three", 0.5, 1e-3)])
+    figure = figures.draw("B5", evidence)
+    assert {"one", "two", "control: three"} <= set(texts(figure).split("\n"))
+    (axes,) = figure.axes
+    drawn = sorted(float(line.get_xdata()[0]) for line in axes.get_lines())
+    assert drawn == sorted([1e-16, 1e-13, figures.SMALLEST, figures.SMALLEST, 0.5, 1e-3])

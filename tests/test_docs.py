@@ -1,0 +1,82 @@
+"""The README and the docs say what the code does: commands run, code runs, generated text is current."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from analysis.cli import main
+from analysis.evidence import REGISTRY
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_texts_are_current(generate: ModuleType) -> None:
+    assert (ROOT / "docs" / "theory.md").read_text() == generate.theory(), "run make docs"
+    assert generate.readme(README) == README, "run make docs"
+
+
+def test_every_claim_has_a_test_of_its_own(generate: ModuleType) -> None:
+    """Beside the one that runs all claims; for A5, A6 and B6 that is where their parts are."""
+    marked = generate.tests_of_claims()
+    assert set(marked) <= set(REGISTRY)
+    assert set(REGISTRY) - set(marked) == set()
+
+
+@pytest.mark.parametrize("command", [line for block in blocks(README, "bash") for line in block.splitlines()])
+def test_readme_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, *arguments = shlex.split(command)
+    assert name == "multires"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 0
+
+
+def test_readme_make_targets_exist() -> None:
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks(README, "")), re.MULTILINE)
+    assert targets == ["verify", "test"]
+    for target in [*targets, "lint", "docs", "bench"]:
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_readme_shows_the_output_of_every_claim() -> None:
+    shown = blocks(README, "")[1]
+    assert re.findall(r"^([A-E]\d+) ", shown, re.MULTILINE) == sorted(REGISTRY)
+    assert f"{len(REGISTRY)} of {len(REGISTRY)} claims supported" in shown
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_code_on_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = blocks((ROOT / page).read_text(), "python")
+    assert code
+    space: dict[str, object] = {"__name__": "page"}
+    for block in code:
+        exec(compile(block, page, "exec"), space)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

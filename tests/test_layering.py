@@ -1,0 +1,82 @@
+"""Imports run one way: tests -> analysis -> multires -> torch; and importing is quick work."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BELOW = {  # what each module of multires may import of multires
+    "errors": set(),
+    "_kernel": set(),
+    "_transform": {"_kernel"},
+    "spaces": {"errors"},
+    "pooling": {"errors", "spaces"},
+    "haar": {"errors", "spaces", "_transform"},
+    "idx": {"errors"},
+    "download": {"errors"},
+    "data": {"errors", "spaces", "idx", "download"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, names from packages included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "multires").glob("[!_]*.py")), ROOT / "multires" / "_transform.py"], ids=lambda path: path.stem
+)
+def test_multires_imports_only_what_lies_below(path: Path) -> None:
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("multires.")}
+    assert ours & set(BELOW) <= BELOW[path.stem]
+
+
+def test_every_module_of_multires_has_its_place() -> None:
+    assert {path.stem for path in (ROOT / "multires").glob("*.py")} - {"__init__"} == set(BELOW)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "multires").rglob("*.py")), ids=lambda path: path.stem)
+def test_multires_never_imports_analysis_matplotlib_or_pywavelets(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert not roots & {"analysis", "matplotlib", "tests", "ptwt"}
+    assert path.stem == "data" or "pywt" not in roots
+
+
+def test_the_oracle_imports_nothing_of_ours() -> None:
+    roots = {name.split(".")[0] for name in imports(ROOT / "analysis" / "oracle.py")}
+    assert roots <= {"itertools", "fractions", "numpy", "pywt"}
+
+
+def test_importing_multires_is_light() -> None:
+    code = """
+import sys
+import multires, multires.spaces, multires.pooling, multires.haar, multires.data
+heavy = {"pywt", "matplotlib", "analysis", "scipy", "sklearn", "PIL", "rich", "tyro", "pooch", "requests"}
+print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_help_does_not_import_torch() -> None:
+    code = """
+import sys
+from analysis.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+print("torch" in sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "False\n"
+    assert "verify" in done.stdout
