@@ -46,7 +46,7 @@ def theory() -> str:
 
 
 def _section(claim: Claim, tests: list[str]) -> str:
-    functions = ", ".join(f"{{py:func}}`{name}`" for name in claim.functions)
+    functions = ", ".join(f"`{name}`" for name in claim.functions)
     marked = "\n".join(f"  * `{test}`" for test in tests)
     return f"""### {claim.id}
 

@@ -6,6 +6,20 @@ the images. Everything takes tensors of shape (batch, channel, *spatial) with d 
 Source: "A Multi-Resolution Framework for U-Nets with Applications to Hierarchical VAEs", arXiv 2301.08187.
 """
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from multires.errors import MultiresError
 
-__all__ = ["MultiresError"]
+if TYPE_CHECKING:
+    from multires import data, haar, pooling, spaces
+
+__all__ = ["MultiresError", "data", "haar", "pooling", "spaces"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a submodule when it is first used: the command shows its help without waiting for torch."""
+    if name in __all__:
+        return importlib.import_module(f"multires.{name}")
+    raise AttributeError(f"module 'multires' has no attribute {name!r}")

@@ -67,6 +67,12 @@ print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
     assert done.stdout == "[]\n"
 
 
+def test_submodules_are_attributes() -> None:
+    code = "import multires; print(multires.haar.analysis.__name__, hasattr(multires, 'nothing'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "analysis False\n"
+
+
 def test_help_does_not_import_torch() -> None:
     code = """
 import sys
