@@ -203,7 +203,7 @@ def _from_folder(path: Path) -> Images:
     pictures = [file for file in files if file.suffix.lower() in known]
     if not pictures:
         raise MultiresError(
-            f"{path}: no images among its {len(files)} files, by their endings; PNG and JPEG work, an .npy by its own name"
+            f"{path}: no images in this folder, by the endings of its {len(files)} files; PNG and JPEG work"
         )
     by_shape: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = {}
     for file in pictures:
