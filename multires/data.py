@@ -202,9 +202,7 @@ def _from_folder(path: Path) -> Images:
         raise MultiresError(f"{path}: cannot be read ({error.strerror})") from None
     pictures = [file for file in files if file.suffix.lower() in known]
     if not pictures:
-        raise MultiresError(
-            f"{path}: no images in this folder, by the endings of its {len(files)} files; PNG and JPEG work"
-        )
+        raise MultiresError(f"{path}: no images in this folder, by the endings of its {len(files)} files; PNG and JPEG work")
     by_shape: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = {}
     for file in pictures:
         image = _from_image(file)

@@ -1,5 +1,7 @@
 """Claims B1 to B6: average pooling is L2 projection, and the other poolings are not."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,11 +11,12 @@ from torch import Tensor
 
 from analysis import defects, oracle
 from analysis.evidence import Check, Context, Control, Evidence, claim
-from analysis.measure import BOUNDS, FLOOR, checks_over_fields, control_over_fields, keep_worst, sample, worst
+from analysis.measure import BOUNDS, FLOOR, Defects, checks_over_fields, control_over_fields, keep_worst, sample, worst
 from multires import pooling
 from multires.pooling import average, blur, maximum, subsample
 from multires.spaces import dimension, resolution
 
+CONTROLS: dict[str, defects.Pool] = {"max pooling": maximum, "subsampling": subsample, "[1 2 1] blur": blur}
 LOWPASS = ("db2", "db3", "sym4", "coif1", "bior2.2", "bior4.4")
 KERNEL_WIDTH = 3
 
@@ -33,6 +36,14 @@ def random_convolution(context: Context) -> defects.Pool:
     return pool
 
 
+def _evidence(context: Context, measure: Callable[..., Defects], *controls: str, **for_average: Callable[..., Tensor]) -> Evidence:
+    """One statement for average pooling, and for poolings of which it is false."""
+    return Evidence(
+        checks_over_fields(context, partial(measure, average, **for_average)),
+        [control_over_fields(context, name, partial(measure, CONTROLS[name])) for name in controls],
+    )
+
+
 @claim(
     "B1",
     "Average pooling, then embedding, is the orthogonal projection onto V_(j-1): idempotent, self-adjoint, with kernel U_(j-1).",
@@ -44,13 +55,7 @@ def random_convolution(context: Context) -> defects.Pool:
 )
 def b1(context: Context) -> Evidence:
     """Measure the projection's defects over all fields."""
-    return Evidence(
-        checks_over_fields(context, partial(defects.projection, average)),
-        [
-            control_over_fields(context, "max pooling", partial(defects.projection, maximum)),
-            control_over_fields(context, "[1 2 1] blur", partial(defects.projection, blur)),
-        ],
-    )
+    return _evidence(context, defects.projection, "max pooling", "[1 2 1] blur")
 
 
 @claim(
@@ -63,14 +68,8 @@ def b1(context: Context) -> Evidence:
 )
 def b2(context: Context) -> Evidence:
     """Compare with PyWavelets band by band; keep a pyramid for the figure."""
-    return Evidence(
-        checks_over_fields(context, partial(defects.conjugacy, average)),
-        [
-            control_over_fields(context, "max pooling", partial(defects.conjugacy, maximum)),
-            control_over_fields(context, "subsampling", partial(defects.conjugacy, subsample)),
-        ],
-        _pyramid(context.images.batches[0][:1, :1].double()),
-    )
+    pyramid = _pyramid(context.images.batches[0][:1, :1].double())
+    return replace(_evidence(context, defects.conjugacy, "max pooling", "subsampling"), arrays=pyramid)
 
 
 def _pyramid(image: Tensor, depth: int = 4) -> dict[str, np.ndarray]:
@@ -92,13 +91,7 @@ def _pyramid(image: Tensor, depth: int = 4) -> dict[str, np.ndarray]:
 )
 def b3(context: Context) -> Evidence:
     """Compare every way down with every other, and with PyWavelets."""
-    return Evidence(
-        checks_over_fields(context, partial(defects.composition, average, direct=average)),
-        [
-            control_over_fields(context, "max pooling", partial(defects.composition, maximum)),
-            control_over_fields(context, "[1 2 1] blur", partial(defects.composition, blur)),
-        ],
-    )
+    return _evidence(context, defects.composition, "max pooling", "[1 2 1] blur", direct=average)
 
 
 @claim(
@@ -111,13 +104,7 @@ def b3(context: Context) -> Evidence:
 )
 def b4(context: Context) -> Evidence:
     """Measure the defect of Pythagoras' equality."""
-    return Evidence(
-        checks_over_fields(context, partial(defects.best_approximation, average)),
-        [
-            control_over_fields(context, "max pooling", partial(defects.best_approximation, maximum)),
-            control_over_fields(context, "subsampling", partial(defects.best_approximation, subsample)),
-        ],
-    )
+    return _evidence(context, defects.best_approximation, "max pooling", "subsampling")
 
 
 @claim(
@@ -130,13 +117,7 @@ def b4(context: Context) -> Evidence:
 )
 def b5(context: Context) -> Evidence:
     """Measure the defect of the adjoint identity."""
-    return Evidence(
-        checks_over_fields(context, partial(defects.adjointness, average)),
-        [
-            control_over_fields(context, "max pooling", partial(defects.adjointness, maximum)),
-            control_over_fields(context, "subsampling", partial(defects.adjointness, subsample)),
-        ],
-    )
+    return _evidence(context, defects.adjointness, "max pooling", "subsampling")
 
 
 @claim(
