@@ -23,6 +23,7 @@ from multires.idx import read_idx
 from multires.spaces import resolution, sides
 
 PATCH = 32
+LARGEST = 1e30  # sums over a million cells stay finite in float32, and halving a small value stays exact
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ def _check(batch: Tensor, where: str) -> None:
         raise MultiresError(f"{where}: images of {sides(batch)} cells have too few resolutions, 4 x 4 is the least")
     if not bool(batch.isfinite().all()):
         raise MultiresError(f"{where}: {int((~batch.isfinite()).sum())} values are NaN or infinite; cell values must be finite")
+    size = batch.abs()
+    if bool(((size > LARGEST) | ((size < 1 / LARGEST) & (size > 0))).any()):
+        raise MultiresError(
+            f"{where}: sizes beyond {LARGEST:g} or below {1 / LARGEST:g} over- or underflow in float32; scale the values"
+        )
 
 
 def _scaled(values: np.ndarray) -> Tensor:

@@ -586,3 +586,17 @@ def test_unknown_name(name: str) -> None:
 
 def test_every_set_that_is_fetched_can_be_loaded() -> None:
     assert set(download.SOURCES) <= set(data.SETS)
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"), [(1e29, True), (1e31, False), (-1e300, False), (1e-29, True), (1e-31, False), (-5e-324, False), (0, True)]
+)
+def test_values_that_would_over_or_underflow(tmp_path: Path, value: float, fits: bool) -> None:
+    array = np.ones((4, 4))
+    array[1, 2] = value
+    np.save(tmp_path / "a.npy", array)
+    if fits:
+        assert data.load(str(tmp_path / "a.npy")).batches[0].min() == min(1, value)
+    else:
+        with pytest.raises(MultiresError, match=r"beyond 1e\+30 or below 1e-30"):
+            data.load(str(tmp_path / "a.npy"))
