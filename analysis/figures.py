@@ -84,7 +84,7 @@ def _dot(axes: Axes, x: float, y: float, color: str, marker: str, label: str | N
 def smooth_convergence(evidence: Evidence) -> Figure:
     """A4: the error of three functions against the resolution, with fitted slopes, beside the limit and a photograph."""
     a = evidence.arrays
-    names = [r"$\prod\cos \pi x$", r"$e^{\sum x}$", r"$\sum|x-\frac{1}{3}|^{1.5}$"]
+    names = [r"$\prod\cos \pi x$", r"$e^{\sum x_i/i}$", r"$\sum|x-\frac{1}{3}|^{1.5}$"]
     figure = Figure(figsize=(9.6, 4.4))
     for d, axes in enumerate(figure.subplots(1, 3), start=1):
         js = a[f"d{d}_j"]
@@ -189,13 +189,17 @@ def pyramid(evidence: Evidence) -> Figure:
 
 def other_poolings(evidence: Evidence) -> Figure:
     """B6: every pooling against every statement; a defect near 1e-16 is rounding, one near 1 a statement that is false."""
-    table = np.maximum(evidence.arrays["margins"], SMALLEST)
+    table = np.maximum(evidence.arrays["margins"], SMALLEST)  # NaN, where a pooling has no version of a statement, stays
     poolings, statements = evidence.arrays["poolings"], evidence.arrays["statements"]
     figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(poolings)))
     axes = figure.subplots()
     shown = axes.imshow(np.log10(table), cmap="cividis", vmin=-16, vmax=0.5, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
-        axes.text(column, row, f"{value:.1g}", ha="center", va="center", fontsize=8, color="white" if value < 1e-8 else "black")
+        shade, text = (
+            ("white" if value < 1e-8 else "black"),
+            ("-" if np.isnan(value) else "0" if value == SMALLEST else f"{value:.1g}"),
+        )
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=shade)
     axes.set_xticks(range(len(statements)), statements)
     axes.set_yticks(range(len(poolings)), poolings)
     axes.set_title("largest defect over all fields: rounding near 1e-16, a false statement near 1")
@@ -221,7 +225,7 @@ CAPTIONS = {
     "A5": "Left: the jump on its law at every resolution. Right: its distance from the law is rounding; the control's is not.",
     "A6": "Above: both laws. Below: measured over law, inside the interval that holds for all resolutions at once.",
     "B2": "Each column is one level down. The first two rows come from code that shares nothing; the last is their difference.",
-    "B6": "Dark cells are rounding, bright ones statements that fail. Only the first two rows, both average pooling, are dark.",
+    "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling, twice, is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (
     "Every defect the claim measured, for all dimensions and precisions, left of its bound; controls right of their floor."

@@ -4,7 +4,7 @@ A claim about operators holds for any field. So it is measured on the images ask
 that pan over them (d = 3), and on Gaussian noise, which no special structure of the images (a constant one, say) can excuse.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ FLOOR = 1e-3  # a control must miss by this much, relative: ten orders above the
 CHUNK_CELLS = 1 << 20
 FILM_SIDE = 16
 SAMPLE = 4
-NOISE_SHAPES = {1: (4, 2, 256), 2: (2, 2, 64, 64), 3: (2, 1, 16, 16, 16)}
+NOISE_SHAPES = ((4, 2, 256), (2, 2, 64, 64), (2, 1, 16, 16, 16))
 
 Defects = dict[str, float]
 
@@ -41,9 +41,9 @@ def films(images: Tensor) -> Tensor:
     return frames.permute(0, 1, 3, 2, 4).contiguous()
 
 
-def fields(context: Context, dtype: torch.dtype) -> Iterator[Tensor]:
+def fields(context: Context, dtype: torch.dtype, noise: Iterable[tuple[int, ...]] = NOISE_SHAPES) -> Iterator[Tensor]:
     """Noise for d = 1, 2, 3, then all images in chunks, and the lines and films of each batch's first chunk."""
-    for shape in NOISE_SHAPES.values():
+    for shape in noise:
         yield context.normal(*shape, dtype=dtype)
     for batch in context.images.batches:
         for position, images in enumerate(chunks(batch)):
@@ -93,12 +93,14 @@ def keep_worst(tally: Defects, name: str, value: float) -> None:
     tally[name] = worst((tally.get(name, -np.inf), value))
 
 
-def checks_over_fields(context: Context, defects: Callable[[Tensor], Defects]) -> list[Check]:
+def checks_over_fields(
+    context: Context, defects: Callable[[Tensor], Defects], noise: Iterable[tuple[int, ...]] = NOISE_SHAPES
+) -> list[Check]:
     """Every defect at its worst over all fields, for each dimension and precision, against that precision's bound."""
     found = []
     for dtype, bound in BOUNDS.items():
         tally: Defects = {}
-        for x in fields(context, dtype):
+        for x in fields(context, dtype, noise):
             for name, value in defects(x).items():
                 keep_worst(tally, f"{name}, d = {dimension(x)}", value)
         in_order = sorted(tally, key=lambda name: name.split(", d = ")[1])
@@ -111,10 +113,12 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def control_over_fields(context: Context, what: str, defects: Callable[[Tensor], Defects]) -> Control:
-    """The largest defect that the control shows on the same kinds of fields, in float64."""
-    tally: Defects = {}
+def controls_over_fields(context: Context, controls: Mapping[str, Callable[[Tensor], Defects]]) -> list[Control]:
+    """For each defect by name the control that shows it largest, in float64: so each check is one that can fail."""
+    tally: dict[str, Control] = {}
     for x in sample(context, torch.float64):
-        for value in defects(x).values():
-            keep_worst(tally, what, value)
-    return Control(what, tally[what], FLOOR)
+        for control, defects in controls.items():
+            for name, value in defects(x).items():
+                if name not in tally or (np.isfinite(value) and value > tally[name].measured):
+                    tally[name] = Control(f"{name}: {control}", value, FLOOR)
+    return list(tally.values())

@@ -25,6 +25,11 @@ def decompose(x: Array, d: int, wavelet: str = "haar", level: int | None = None)
     return coefficients
 
 
+def to_array(coefficients: list[Array | Bands], d: int) -> Array:
+    """PyWavelets' one-array form."""
+    return np.asarray(pywt.coeffs_to_array(coefficients, axes=axes(d))[0] if len(coefficients) > 1 else coefficients[0])
+
+
 def split(x: Array, d: int, wavelet: str = "haar") -> tuple[Array, Bands]:
     """One step down: PyWavelets' approximation and its bands of details."""
     bands = pywt.dwtn(x.astype(np.float64), wavelet, "periodization", axes(d))

@@ -74,11 +74,13 @@ def test_evaluate_refuses_points_of_another_dimension() -> None:
 def test_restrict_is_exact_for_polynomials(d: int, degree: int) -> None:
     j, n = 2, 4
     edges = np.arange(n + 1) / n
-    line = np.diff(edges ** (degree + 1)) / (degree + 1) * n  # the mean of x^degree over each cell
-    expected = line
-    for _ in range(d - 1):
-        expected = np.multiply.outer(expected, line)
-    found = restrict(lambda x: x.pow(degree).prod(-1), j, d, nodes=3)
+    degrees = [max(0, degree - axis) for axis in range(d)]  # another along each axis: none may stand for another
+    expected = np.ones(())
+    for power in degrees:
+        expected = np.multiply.outer(
+            expected, np.diff(edges ** (power + 1)) / (power + 1) * n
+        )  # the mean of x^power over each cell
+    found = restrict(lambda x: x.pow(torch.tensor(degrees)).prod(-1), j, d, nodes=3)
     assert np.allclose(found[0, 0].numpy(), expected, rtol=1e-14, atol=1e-15)
 
 
