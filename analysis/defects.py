@@ -81,7 +81,7 @@ def _bands_apart(ours: haar.Coefficients, truth: list[np.ndarray | oracle.Bands]
 
 
 def composition(down: Callable[[Tensor, int], Tensor], x: Tensor) -> Defects:
-    r"""B3: $\text{pool}_{j \to i} = \text{pool}_{k \to i} \circ \text{pool}_{j \to k}$, $i < k < j$; down(x, levels) goes at once."""
+    r"""B3: $\text{pool}_{j \to i} = \text{pool}_{k \to i} \circ \text{pool}_{j \to k}$; down(x, levels) goes at once."""
     d, j = dimension(x), resolution(x)
     truth, at_once = x.numpy(), [x]
     composed, same = [0.0], [0.0]

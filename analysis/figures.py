@@ -225,7 +225,7 @@ CAPTIONS = {
     "A5": "Left: the jump on its law at every resolution. Right: its distance from the law is rounding; the control's is not.",
     "A6": "Above: both laws. Below: measured over law, inside the interval that holds for all resolutions at once.",
     "B2": "Each column is one level down. The first two rows come from code that shares nothing; the last is their difference.",
-    "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling, twice, is dark. '-': nothing to compare.",
+    "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (
     "Every defect the claim measured, for all dimensions and precisions, left of its bound; controls right of their floor."

@@ -21,7 +21,7 @@ def violations(pool: Pool, side: int, d: int) -> dict[str, tuple[int, int]]:
     """For each of B1 to B5 on one grid: how many exact identities between basis vectors are violated, and how many there are.
 
     float64 halves and adds the entries 0 and 1 of basis vectors without rounding, so the outputs are rationals, compared
-    as fractions. P is linear, which is tried on integers: what holds for every basis vector holds for every x. Two enter in linear form:
+    as fractions. P is linear, which is tried on integers: what holds for basis vectors holds for every x. Two enter in linear form:
     B2 as <pool e, w> = <e, embed w> for the Haar functions w of V_(j-1) by their definition, where the common factor of
     each resolution drops out; B4 as <e - P e, v> = 0, which is its polarisation. |P x| <= |x| follows from B1's other parts.
     """

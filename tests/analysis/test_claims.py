@@ -32,7 +32,28 @@ def test_supported_on_digits(id: str, measured: dict[str, Evidence]) -> None:
     evidence = measured[id]
     assert evidence.judge() == ("supported", "")
     assert all(np.isfinite(check.measured) and check.bound >= 0 for check in evidence.checks)
-    assert all(np.isfinite(values).all() for values in evidence.arrays.values() if values.dtype.kind == "f")
+    finite = {name: values for name, values in evidence.arrays.items() if values.dtype.kind == "f" and name != "margins"}
+    assert all(np.isfinite(values).all() for values in finite.values())
+
+
+@pytest.mark.parametrize("id", ["A1", "A3", "A7", "B1", "B2", "B3", "B4", "B5"])
+def test_every_check_by_name_has_a_control_that_fails(id: str, measured: dict[str, Evidence]) -> None:
+    """No check over fields is one that nothing can fail."""
+    checks = {check.what.rsplit(", d = ", 1)[0] for check in measured[id].checks}
+    failing = {control.what.rsplit(": ", 1)[0] for control in measured[id].controls if control.fails}
+    assert checks <= failing
+
+
+def test_margins_of_the_other_poolings_are_what_they_are(measured: dict[str, Evidence]) -> None:
+    """Max pooling and subsampling compose and are idempotent on V_(j-1); what they break is the rest."""
+    arrays = measured["B6"].arrays
+    at = {
+        name: dict(zip(arrays["statements"], row, strict=True))
+        for name, row in zip(arrays["poolings"], arrays["margins"], strict=True)
+    }
+    assert at["max"]["B3"] == at["subsample"]["B3"] == 0
+    assert np.isnan(at["low-pass db2"]["B3"])
+    assert all(at[name]["B5"] > 0.01 for name in at if name not in ("average", "low-pass haar"))
 
 
 @pytest.mark.parametrize("id", [id for id in REGISTRY if id.startswith("B") and id not in ("B7", "B8")])
