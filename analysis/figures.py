@@ -58,22 +58,36 @@ def margins(evidence: Evidence) -> Figure:
     rows: dict[str, list[tuple[float, float]]] = {}
     for check in evidence.checks:
         rows.setdefault(re.split(r", d = |, j to |, sides to ", check.what)[0], []).append((check.measured, check.bound))
-    labels = [*rows, *(f"control: {control.what}" for control in evidence.controls)]
-    figure = Figure(figsize=(7.2, 0.9 + 0.24 * len(labels)))
+    for control in evidence.controls:  # one named after a check goes into its row
+        rows.setdefault(_row_of(control.what, rows), [])
+    labels = list(rows)
+    figure = Figure(figsize=(7.2, 0.9 + 0.28 * len(labels)))
     axes = figure.subplots()
     for y, points in enumerate(rows.values()):
         for k, (measured, bound) in enumerate(points):
             _dot(axes, max(measured, SMALLEST), y, BLUE, "o", "measured (0 at the left edge)" if y == k == 0 else None)
             _dot(axes, max(bound, SMALLEST), y, GREY, "|", "bound" if y == k == 0 else None)
-    for y, control in enumerate(evidence.controls, start=len(rows)):
-        _dot(axes, max(control.measured, SMALLEST), y, RED, "D", "control" if y == len(rows) else None)
-        _dot(axes, max(control.floor, SMALLEST), y, ORANGE, "|", "floor it must exceed" if y == len(rows) else None)
+    for k, control in enumerate(evidence.controls):
+        row = _row_of(control.what, rows)
+        y, x = labels.index(row), max(control.measured, SMALLEST)
+        _dot(axes, x, y, RED, "D", "control" if k == 0 else None)
+        _dot(axes, max(control.floor, SMALLEST), y, ORANGE, "|", "floor it must exceed" if k == 0 else None)
+        if row != control.what:
+            axes.annotate(
+                control.what.removeprefix(f"{row}: "), (x, y), (6, 0), textcoords="offset points", va="center", fontsize=7
+            )
     axes.set_xscale("log")
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("defect")
     figure.legend(loc="outside upper right", ncols=4)
     return figure
+
+
+def _row_of(control: str, rows: dict[str, list[tuple[float, float]]]) -> str:
+    """The check that a control is named after, as in 'check: what breaks it'; else the control's own name."""
+    check = control.rpartition(": ")[0]
+    return check if check in rows else control
 
 
 def _dot(axes: Axes, x: float, y: float, color: str, marker: str, label: str | None) -> None:
