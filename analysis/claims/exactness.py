@@ -193,7 +193,7 @@ def b8(context: Context) -> Evidence:
                     checks[name, precision] = Check(name, measured, bound, precision)
                 what = f"moved by twice the bound, {levels} levels, d = {d}, {precision}"
                 moved = rounding(x, levels, context.rng, dtype, off=2 * bound + 1)  # 1: float64 rounds the move itself
-                if what not in controls or moved > controls[what].measured:  # a block of zeros cannot be moved
+                if moved > (controls[what].measured if what in controls else 0):  # zeros cannot be moved
                     controls[what] = Control(what, moved, bound)
                 if dtype in lower and levels == 1:
                     what = f"{dtype_name(lower[dtype])} against the bound of {precision}, d = {d}"
