@@ -34,6 +34,8 @@ class Verify:
 
     def run(self) -> int:
         """Measure, print, write."""
+        # torch's idle threads would spin at every small operation, which is ruinous where another process wants the core
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from analysis import claims, evidence, record, report, terminal
         from multires import data
 
@@ -138,5 +140,5 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:  # the reader went away: say nothing, as other commands do
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = 141
     sys.exit(code)

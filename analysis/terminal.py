@@ -54,12 +54,12 @@ def show(run: Run) -> None:
     console = stdout()
     console.print(f"{run.images.name}: {run.images.note}; seed {run.seed}", highlight=False, markup=False)
     table = Table(box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    table.add_column("claim", no_wrap=True, overflow="ellipsis", max_width=max(20, console.width - 72))
-    for heading in ("measured", "bound", "control must fail"):
-        table.add_column(heading, no_wrap=True, justify="right")
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("s", no_wrap=True, justify="right")
+    table.add_column("id", no_wrap=True, min_width=2)
+    table.add_column("claim", no_wrap=True, overflow="ellipsis", min_width=4, max_width=max(20, console.width - 72))
+    for heading, width in (("measured", 8), ("bound", 10), ("control must fail", 17)):  # the claim's text gives way first
+        table.add_column(heading, no_wrap=True, justify="right", min_width=width)
+    table.add_column("verdict", no_wrap=True, min_width=9)
+    table.add_column("s", no_wrap=True, justify="right", min_width=3)
     for result in run.results:
         verdict = Text(result.verdict, STYLES[result.verdict])
         table.add_row(result.claim.id, Text(result.claim.sentence), *_row(result), verdict, f"{result.seconds:.1f}")

@@ -39,13 +39,13 @@ def synthesis(bands: list[Tensor], levels: int, first: float, rest: float) -> Te
 
 
 def _has_memory(x: Tensor) -> bool:
-    if torch.compiler.is_compiling():
+    """Whether x is a plain tensor over real memory: no subclass that stands in for one, and nothing traced or batched."""
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
         return False
     try:
-        x.data_ptr()
+        return x.data_ptr() != 0
     except RuntimeError:
         return False
-    return True
 
 
 def _halves(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ class Analysis(Function):
     @staticmethod
     def forward(x: Tensor, levels: int, first: float, rest: float) -> tuple[Tensor, ...]:
         """Fill new buffers; the approximations of the levels between are dropped."""
-        x = x.contiguous()
+        x = x.resolve_neg().contiguous()
         bands = _buffers(x, list(x.shape[2:]), levels, 2 ** (x.ndim - 2))
         _fill(True, x, bands, first, rest)
         return bands[-1][0], *(band for level in reversed(bands) for band in level[1:])
@@ -143,7 +143,7 @@ class Synthesis(Function):
     @staticmethod
     def forward(levels: int, first: float, rest: float, *bands: Tensor) -> Tensor:
         """Fill a new field."""
-        approximation, *details = (band.contiguous() for band in bands)
+        approximation, *details = (band.resolve_neg().contiguous() for band in bands)
         spatial = [n << levels for n in approximation.shape[2:]]
         x = approximation.new_empty([*approximation.shape[:2], *spatial])
         between = [level[0] for level in _buffers(x, spatial, levels - 1, 1)] + [approximation]

@@ -22,6 +22,8 @@ def dimension(x: Tensor) -> int:
 
     Raises MultiresError unless x is a non-empty floating-point tensor with one to three spatial axes.
     """
+    if not isinstance(x, Tensor):
+        raise MultiresError(f"{type(x).__name__}: expected a torch tensor; torch.from_numpy makes one of an array")
     shape = tuple(x.shape)
     if not x.is_floating_point():
         raise MultiresError(f"{x.dtype} tensor of shape {shape}: cell values are floating point, convert with x.double()")

@@ -118,8 +118,8 @@ def b5(context: Context) -> Evidence:
 
 @claim(
     "B6",
-    "Only average pooling does this: every other pooling breaks at least one of B1 to B5, by a margin that is no rounding.",
-    formula=r"\max_{B1..B5}\ \mathrm{defect}(Q)\ \gg\ 0\qquad\text{for every pooling } Q \neq \operatorname{pool}",
+    "Only average pooling does this: ten other poolings each break at least one of B1 to B5, by a margin that is no rounding.",
+    formula=r"\max_{B1..B5}\ \mathrm{defect}(Q)\ \gg\ 0\qquad\text{for ten poolings } Q \neq \operatorname{pool}",
     kind="exact",
     control="max, subsampling, [1 2 1] blur, strided convolution, and six wavelets' low-pass filters, each by its margin",
     functions=[

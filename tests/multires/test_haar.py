@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from multires import MultiresError, _kernel, haar
 from multires.pooling import average
@@ -209,6 +210,17 @@ def test_vmap_and_jacobian(path: str) -> None:
     assert torch.allclose(back, x)
     matrix = torch.func.jacrev(lambda t: haar.to_array(haar.analysis(t)))(x[0]).reshape(8, 8)
     assert torch.allclose(matrix @ matrix.T, torch.eye(8, dtype=torch.float64), atol=1e-14)
+
+
+def test_tensors_without_memory_or_with_lazy_signs(path: str) -> None:
+    """Fake tensors have no cells to read, and the imaginary part of a conjugate is a view whose sign torch still owes."""
+    with FakeTensorMode():
+        assert haar.synthesis(haar.analysis(torch.empty(1, 1, 8, 8))).shape == (1, 1, 8, 8)
+    z = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 8, 8)) * (1 + 2j))
+    lazy, plain = z.conj().imag, z.conj().imag.clone()
+    assert lazy.is_neg()
+    assert torch.equal(haar.to_array(haar.analysis(lazy)), haar.to_array(haar.analysis(plain)))
+    assert torch.equal(haar.synthesis(haar.from_array(lazy)), haar.synthesis(haar.from_array(plain)))
 
 
 def test_a_compiler_can_trace_it() -> None:

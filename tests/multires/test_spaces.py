@@ -109,6 +109,11 @@ def test_dimension_refuses(x: Tensor, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_dimension_refuses_arrays() -> None:
+    with pytest.raises(MultiresError, match="ndarray: expected a torch tensor"):
+        dimension(np.ones((1, 1, 4)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("sides", "nearest"),
     [
