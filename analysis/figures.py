@@ -168,7 +168,7 @@ def brownian(evidence: Evidence) -> Figure:
         above.plot(js, a[control] + beyond, "D", color=RED, label=control_label)
         _resolution_axes(above, title, "")
         above.set_xlabel("")
-        above.legend(loc="lower left")
+        above.legend(loc="upper right")
         below.fill_between(js, 1 - a[width], 1 + a[width], color=GREY, alpha=0.25, label="interval", lw=0)
         below.plot(js, a[measured] / a[law], "o", color=BLUE, label="measured / law")
         below.set_xlabel("resolution j")
