@@ -37,7 +37,7 @@ class Verify:
         # torch's idle threads would spin at every small operation, which is ruinous where another process wants the core
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from analysis import claims, evidence, record, report, terminal
-        from multires import data
+        from multires import data, files
 
         assert claims  # importing it registers the claims
         chosen = evidence.select(self.claims)
@@ -45,7 +45,7 @@ class Verify:
             raise MultiresError(f"--seed {self.seed}: seeds are 0 or more")
         images = data.load(self.data)
         for target in (*(self.out / name for name in FILES), *([self.json] if self.json else [])):
-            record.require_writable(target)
+            files.require_writable(target)
         results = list(terminal.progress(evidence.run(chosen, images, self.seed), len(chosen), "verifying"))
         run = record.Run(results, images, self.seed)
         terminal.show(run)
@@ -54,12 +54,13 @@ class Verify:
 
     def _write(self, run: "Run", page: str) -> None:
         from analysis import record
+        from multires import files
 
         content = record.dumps(run.to_json())
         for name, part in zip(FILES, (record.arrays(run.results), content, page.encode()), strict=True):
-            record.write(self.out / name, part)
+            files.write(self.out / name, part)
         if self.json:
-            record.write(self.json, content)
+            files.write(self.json, content)
         print(f"report: {(self.out / FILES[-1]).resolve()}")
 
 
@@ -107,13 +108,14 @@ class Bench:
     def run(self) -> int:
         """Measure, print, write."""
         from analysis import bench, record, terminal
+        from multires import files
 
         if self.json:
-            record.require_writable(self.json)
+            files.require_writable(self.json)
         rows = list(terminal.progress(bench.haar_rows(), None, "timing"))
         terminal.show_bench(rows)
         if self.json:
-            record.write(self.json, record.dumps({"rows": rows}))
+            files.write(self.json, record.dumps({"rows": rows}))
         return 0
 
 

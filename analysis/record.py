@@ -5,10 +5,8 @@ import json
 import math
 import platform
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,6 @@ import numpy as np
 from analysis.evidence import Result
 from multires import _kernel
 from multires.data import Images
-from multires.errors import MultiresError
 
 LIBRARIES = ("multires-toolkit", "torch", "numpy", "scipy", "PyWavelets")
 
@@ -97,31 +94,3 @@ def arrays(results: list[Result]) -> bytes:
 def dumps(content: dict[str, Any]) -> bytes:
     """JSON text of a record."""
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
-
-
-def require_writable(path: Path) -> None:
-    """Create the folder of a file and try another in it, before anything is computed; raises MultiresError where that fails."""
-    if path.is_dir():
-        raise MultiresError(f"{path}: is a folder; name a file, or remove it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise MultiresError(f"{path.parent}: cannot be written ({error.strerror}); name another folder") from None
-
-
-def write(path: Path, content: bytes) -> None:
-    """Put a file in place whole or not at all."""
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = Path(stream.name)
-            stream.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise MultiresError(f"{path}: cannot be written ({error.strerror}); name another folder") from None
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)

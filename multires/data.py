@@ -28,11 +28,17 @@ LARGEST = 1e30  # sums over a million cells stay finite in float32, and halving 
 
 @dataclass(frozen=True)
 class Images:
-    """A set of images: batches of one shape each, and one line that says what they are."""
+    """A set of images: batches of one shape each, and one line that says what they are.
+
+    `test` counts the last images of the only batch that are the set's published test images, 0 where it names none;
+    `views` counts the last batches that show the pixels of earlier ones again.
+    """
 
     name: str
     note: str
     batches: tuple[Tensor, ...]
+    test: int = 0
+    views: int = 0
 
 
 def load(name: str) -> Images:
@@ -91,7 +97,7 @@ def _natural() -> Images:
     whole = torch.stack([_scaled(getattr(pywt.data, name)()) for name in names])[:, None]
     patches = whole.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).reshape(-1, 1, PATCH, PATCH)
     note = f"{len(names)} photographs of 512 x 512 and their {len(patches)} patches of {PATCH} x {PATCH}, from PyWavelets"
-    return Images("natural", note, (whole, patches.contiguous()))
+    return Images("natural", note, (whole, patches.contiguous()), views=1)
 
 
 def _digits() -> Images:
@@ -117,7 +123,7 @@ def _mnist(name: str) -> Images:
             raise MultiresError(f"{path}: holds {values.dtype} of shape {values.shape}; expected uint8 of (count, 28, 28)")
         parts.append(_scaled(values))
     images = torch.nn.functional.pad(torch.cat(parts)[:, None], (2, 2, 2, 2))
-    return Images(name, f"{len(images):,} images of 28 x 28, set in 32 x 32 with a border of zeros", (images,))
+    return Images(name, f"{len(images):,} images of 28 x 28, set in 32 x 32 with a border of zeros", (images,), test=len(parts[-1]))
 
 
 def _cifar10() -> Images:
@@ -141,7 +147,7 @@ def _cifar10() -> Images:
     except (tarfile.TarError, zlib.error, EOFError, KeyError, OSError) as error:
         raise MultiresError(f"{path}: not the CIFAR-10 archive, or corrupt ({error}); delete it, then fetch it again") from None
     images = _scaled(np.concatenate(parts))
-    return Images("cifar-10", f"{len(images):,} colour images of 32 x 32", (images,))
+    return Images("cifar-10", f"{len(images):,} colour images of 32 x 32", (images,), test=len(parts[-1]) // record)
 
 
 SETS: dict[str, Callable[[], Images]] = {

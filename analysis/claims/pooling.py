@@ -75,7 +75,7 @@ def _pyramid(image: Tensor, depth: int = 4) -> dict[str, np.ndarray]:
     functions=["multires.pooling.average"],
 )
 def b3(context: Context) -> Evidence:
-    """Compare controls.every way down with controls.every other, and with PyWavelets."""
+    """Compare every way down with every other, and with PyWavelets."""
     return Evidence(
         checks_over_fields(context, partial(defects.composition, average)),
         controls_over_fields(context, {"median of each block": partial(defects.composition, controls.block_median)}),
@@ -84,7 +84,7 @@ def b3(context: Context) -> Evidence:
 
 @claim(
     "B4",
-    "The pooled image is the best approximation: Pythagoras holds against controls.every function of V_(j-1).",
+    "The pooled image is the best approximation: Pythagoras holds against every function of V_(j-1).",
     formula=r"\|x - v\|^2 = \|x - Px\|^2 + \|Px - v\|^2\qquad\text{for all } v \in V_{j-1}",
     kind="exact",
     control="max pooling; subsampling",

@@ -1,0 +1,98 @@
+"""What a U-Net, its task and a training are: dataclasses of plain values that check themselves. Importing this is light."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from multires.errors import MultiresError
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The shape of a U-Net.
+
+    `pooling` is the name of a function of `multires.pooling` ('average', 'max', 'subsample', 'blur'), 'strided' for a learned
+    convolution of width 3 and stride 2, or the taps of a wavelet's low-pass filter (`pywt.Wavelet('db2').dec_lo`).
+    `padding` is that of the convolutions; the fixed poolings are periodic always, as PyWavelets' periodization is.
+    """
+
+    channels: int = 1
+    """Channels of the images, in and out."""
+    widths: tuple[int, ...] = (24, 24, 24, 24, 24)
+    """Channels of the activations at level 0, 1, ...: one more than there are levels."""
+    blocks: int = 1
+    """Residual blocks at each level on each side."""
+    dimension: int = 2
+    """d, the number of spatial axes."""
+    pooling: str | tuple[float, ...] = "average"
+    skips: Literal["add", "concatenate", "none"] = "add"
+    """How the decoder takes up the encoder's activation; 'none' leaves only the way through the coarsest resolution."""
+    padding: Literal["periodic", "zeros"] = "periodic"
+
+    def __post_init__(self) -> None:
+        """Raise MultiresError for what no U-Net can have."""
+        for name, value in (("channels", self.channels), ("blocks", self.blocks), *(("widths", width) for width in self.widths)):
+            if value < 1:
+                raise MultiresError(f"{name} = {value}: must be 1 or more")
+        if not self.widths:
+            raise MultiresError("widths = (): give the channels at each level, for example 24 24 24 for two levels")
+        if self.dimension not in (1, 2, 3):
+            raise MultiresError(f"dimension = {self.dimension}: U-Nets have 1, 2 or 3 spatial axes")
+
+    @property
+    def levels(self) -> int:
+        """How many times the resolution is halved."""
+        return len(self.widths) - 1
+
+
+@dataclass(frozen=True)
+class Task:
+    r"""A task: 'denoise' has $x = w + \text{noise}\,\epsilon$, 'super-resolve' $x = P^{\text{levels}} w$, 'autoencode' $x = w$."""
+
+    name: Literal["denoise", "super-resolve", "autoencode"] = "denoise"
+    noise: float = 0.1
+    """Standard deviation of the noise, in units of the images' range; used by 'denoise'."""
+    levels: int = 1
+    """How many resolutions the input has lost; used by 'super-resolve'."""
+
+    def __post_init__(self) -> None:
+        """Raise MultiresError for what is no task."""
+        if not self.noise >= 0:
+            raise MultiresError(f"noise = {self.noise}: a standard deviation is 0 or more")
+        if self.levels < 1:
+            raise MultiresError(f"levels = {self.levels}: super-resolution loses 1 resolution or more")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to optimise: AdamW, a linear warm-up and a cosine to zero, clipped gradients, an average of the weights."""
+
+    steps: int = 1000
+    batch: int = 16
+    """Images in a step, over all processes together."""
+    learning_rate: float = 2e-3
+    """The largest, at the end of the warm-up."""
+    weight_decay: float = 0.01
+    warmup: int = 50
+    """Steps from zero to the largest learning rate."""
+    clip: float = 1.0
+    """The largest norm of the gradient; longer ones are shortened."""
+    ema: float = 0.99
+    """Decay of the exponential moving average of the weights, which is what is evaluated and kept."""
+    seed: int = 0
+    log_every: int = 10
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        """Raise MultiresError for what no training can have."""
+        least = {"steps": 1, "batch": 1, "warmup": 0, "seed": 0, "log_every": 1, "save_every": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise MultiresError(f"{name} = {getattr(self, name)}: must be {bound} or more")
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise MultiresError(f"{name} = {getattr(self, name)}: must be positive")
+        if not self.weight_decay >= 0:
+            raise MultiresError(f"weight_decay = {self.weight_decay}: must be 0 or more")
+        if not 0 <= self.ema < 1:
+            raise MultiresError(f"ema = {self.ema}: must lie in [0, 1); 0 keeps the last weights")

@@ -1,0 +1,54 @@
+"""Files that are there whole or not at all."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from multires.errors import MultiresError
+
+
+def require_writable(path: Path) -> None:
+    """Create the folder of a file and try another in it, before anything is computed; raises MultiresError where that fails."""
+    if path.is_dir():
+        raise MultiresError(f"{path}: is a folder; name a file, or remove it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise MultiresError(f"{path.parent}: cannot be written ({error.strerror}); name another folder") from None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file in place whole or not at all, also where the machine stops in between."""
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+            temporary = Path(stream.name)
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise MultiresError(f"{path}: cannot be written ({error.strerror}); name another folder") from None
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as indented JSON, floats at full precision."""
+    write(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; MultiresError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise MultiresError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise MultiresError(f"{path}: cannot be read as JSON ({error})") from None

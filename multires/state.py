@@ -1,0 +1,108 @@
+"""All of a training that changes from step to step, and its way into a checkpoint and back."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from multires import checkpoints, files
+
+BYTES = 16384  # room for the state of Python's or NumPy's generator as JSON, padded so that processes have rows of one length
+
+
+class State:
+    """Model, average of the weights, optimiser, schedule, step and seconds; with several processes, each holds its own."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        ema: float,
+        share: Callable[[int], float],
+    ) -> None:
+        self.accelerator, self.step, self.seconds = accelerator, 0, 0.0
+        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.ema = AveragedModel(self.bare, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
+        # on the bare optimizer: one step of ours is one step of the schedule, however many processes share it
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, share)
+
+    @property
+    def bare(self) -> nn.Module:
+        """The model without what Accelerate wrapped around it."""
+        module: nn.Module = self.accelerator.unwrap_model(self.model)
+        return module
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint; with several processes each hands its random state to the first, which writes."""
+        states = self.accelerator.gather(_random_tensors(self.accelerator.device))
+        place = folder / f"{self.step:08d}"
+        if self.accelerator.is_main_process:
+            optimizer = self.optimizer.optimizer.state_dict()
+            moments = {f"{i}.{name}": torch.as_tensor(t) for i, entry in optimizer["state"].items() for name, t in entry.items()}
+            parts = {
+                "model": checkpoints.unshared(self.bare),
+                "ema": checkpoints.unshared(self.ema),
+                "optimizer": moments,
+                "random": states,
+            }
+            state = {
+                "step": self.step,
+                "seconds": self.seconds,
+                "processes": self.accelerator.num_processes,
+                "groups": optimizer["param_groups"],
+                "schedule": self.scheduler.state_dict(),
+            }
+            place = checkpoints.write(folder, self.step, parts, state)
+        self.accelerator.wait_for_everyone()
+        return place
+
+    def load(self, folder: Path) -> None:
+        """Take up the newest checkpoint of a folder, if there is one."""
+        found = checkpoints.steps(folder)
+        if not found:
+            return
+        place = folder / f"{found[-1]:08d}"
+        state = files.read_json(place / checkpoints.STATE)
+        checkpoints.load_into(self.bare, checkpoints.read_tensors(place / "model.safetensors"), str(place))
+        checkpoints.load_into(self.ema, checkpoints.read_tensors(place / "ema.safetensors"), str(place))
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in checkpoints.read_tensors(place / "optimizer.safetensors").items():
+            index, _, name = key.partition(".")
+            entries.setdefault(int(index), {})[name] = tensor
+        self.optimizer.optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
+        self.scheduler.load_state_dict(state["schedule"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        if state["processes"] == self.accelerator.num_processes:
+            _set_random(
+                checkpoints.read_tensors(place / "random.safetensors"), self.accelerator.process_index, self.accelerator.device
+            )
+
+
+def _random_tensors(device: torch.device) -> dict[str, Tensor]:
+    """The states of Python's, NumPy's and torch's generators, as one row of bytes each, so that processes can be stacked."""
+    numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is what has to be kept
+    numpy["state"] = {name: np.asarray(value).tolist() for name, value in numpy["state"].items()}
+    rows = {"torch": torch.get_rng_state()}
+    for name, state in (("python", random.getstate()), ("numpy", numpy)):
+        rows[name] = torch.frombuffer(bytearray(json.dumps(state).encode().ljust(BYTES)), dtype=torch.uint8)
+    if device.type == "cuda":
+        rows["cuda"] = torch.cuda.get_rng_state(device)
+    return {name: row[None].to(device) for name, row in rows.items()}
+
+
+def _set_random(rows: dict[str, Tensor], process: int, device: torch.device) -> None:
+    python, numpy = (json.loads(bytes(rows[name][process].tolist())) for name in ("python", "numpy"))
+    random.setstate((python[0], tuple(python[1]), python[2]))
+    np.random.set_state(numpy)  # noqa: NPY002
+    torch.set_rng_state(rows["torch"][process])
+    if device.type == "cuda" and "cuda" in rows:
+        torch.cuda.set_rng_state(rows["cuda"][process], device)

@@ -1,0 +1,218 @@
+"""One training loop for every model: a generator of typed records.
+
+It knows no model: it is given a module, a loss, and a function from a step's number to that step's batch, so the position in
+the data is the number of the step. Accelerate places it on what there is (CPU, one GPU, several, several machines, bfloat16), as
+`accelerate launch` was told; each process takes its share of the same global batch, so the losses do not depend on how many there
+are. Checkpoints hold everything that the next step depends on: a run that was stopped goes on bit for bit on the same device.
+"""
+
+import contextlib
+import json
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from multires import files
+from multires.configs import TrainingConfig
+from multires.errors import MultiresError
+from multires.state import State
+
+Batch = tuple[Tensor, ...]
+Batches = Callable[[int], Batch]
+"""From the number of a step to its global batch: tensors with the batch as first axis, the same in every process."""
+Loss = Callable[[nn.Module, Batch], Tensor]
+"""The mean over a batch; it calls the module it is given, which may be wrapped."""
+CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run begins, or goes on after `step` steps."""
+
+    step: int
+    parameters: int
+    device: str
+    processes: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step was taken: the loss before it, the gradient's norm before it was shortened, and the seconds it took."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The averaged weights were evaluated after `step` steps."""
+
+    step: int
+    test_loss: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All steps were taken; `model` has the averaged weights. `seconds` counts the time in steps over all sessions."""
+
+    step: int
+    seconds: float
+    model: nn.Module
+
+
+Record = Started | Step | Evaluated | Saved | Finished
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, after the step it came in was finished and saved."""
+
+
+def schedule(config: TrainingConfig) -> Callable[[int], float]:
+    """The learning rate of a step as a share of the largest: linear over the warm-up, then half a cosine to zero."""
+
+    def share(step: int) -> float:
+        if step < config.warmup:
+            return (step + 1) / config.warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
+
+    return share
+
+
+class _Log:
+    """Records as lines of JSON; on resuming, the lines after the checkpoint are cut off, they will be written again."""
+
+    def __init__(self, path: Path, step: int, writes: bool) -> None:
+        self.path, self.writes = path, writes
+        if writes:
+            files.require_writable(path)
+            kept = []
+            for line in path.read_text().splitlines() if path.exists() else []:
+                with contextlib.suppress(ValueError):  # the last line, if the machine stopped while it was written
+                    if json.loads(line)["step"] <= step and step:
+                        kept.append(line)
+            files.write(path, "".join(line + "\n" for line in kept).encode())
+
+    def __call__(self, record: Record) -> Record:
+        if self.writes:
+            fields = {name: value for name, value in vars(record).items() if name != "model"}
+            with self.path.open("a") as file:
+                file.write(json.dumps({"record": type(record).__name__.lower(), **fields}) + "\n")
+        return record
+
+
+class _Interrupt:
+    """Turns the first Ctrl-C into a note, so that a step is never cut in two; the second stops at once."""
+
+    def __init__(self, active: bool) -> None:
+        self.came, self._active = False, active and threading.current_thread() is threading.main_thread()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
+
+    def __enter__(self) -> "_Interrupt":
+        if self._active:
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._active:
+            signal.signal(signal.SIGINT, self._before)
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    batches: Batches,
+    config: TrainingConfig,
+    directory: Path,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    tensorboard: bool = False,
+) -> Iterator[Record]:
+    """Train a model, from the newest checkpoint in `directory` if there is one, and yield what happens.
+
+    Writes `directory`/log.jsonl, and a checkpoint every `save_every` steps and at the end; with `tensorboard` also that log.
+    `evaluate` is given the averaged weights whenever a checkpoint is written. The global random generators are seeded.
+    Ctrl-C finishes the step, saves and raises Stopped; with several processes the run goes on from its last checkpoint.
+
+    Raises MultiresError where the batch cannot be shared evenly, and where the loss is no longer finite.
+    """
+    accelerator = Accelerator(log_with="tensorboard" if tensorboard else None, project_dir=directory)
+    if config.batch % accelerator.num_processes:
+        raise MultiresError(
+            f"batch = {config.batch}: {accelerator.num_processes} processes share it evenly, so it must be a multiple of that"
+        )
+    if tensorboard:
+        accelerator.init_trackers("tensorboard")
+    set_seed(config.seed, device_specific=True)
+    state = State(accelerator, model, config.learning_rate, config.weight_decay, config.ema, schedule(config))
+    state.load(directory / CHECKPOINTS)
+    log = _Log(directory / LOG, state.step, accelerator.is_main_process)
+    parameters = sum(parameter.numel() for parameter in state.bare.parameters())
+    yield log(Started(state.step, parameters, str(accelerator.device), accelerator.num_processes))
+    size = config.batch // accelerator.num_processes
+    mine = slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
+    with _Interrupt(accelerator.num_processes == 1) as interrupt:
+        while state.step < config.steps:
+            start = perf_counter()
+            rate = float(state.scheduler.get_last_lr()[0])
+            batch = tuple(tensor[mine].to(accelerator.device) for tensor in batches(state.step))
+            value, norm = _update(state, loss, batch, config.clip)
+            state.step += 1
+            saving = state.step % config.save_every == 0 or state.step == config.steps or interrupt.came
+            if saving or state.step % config.log_every == 0:
+                mean, size_of_gradient = float(accelerator.reduce(value, "mean")), float(norm)
+                if not math.isfinite(mean) or not math.isfinite(size_of_gradient):
+                    raise MultiresError(
+                        f"step {state.step}: loss {mean}, gradient {size_of_gradient}; lower the learning rate,"
+                        f" {config.learning_rate}, or clip below {config.clip}"
+                    )
+                seconds = perf_counter() - start
+                accelerator.log({"loss": mean, "learning_rate": rate, "gradient_norm": size_of_gradient}, state.step)
+                yield log(Step(state.step, mean, rate, size_of_gradient, seconds))
+            state.seconds += perf_counter() - start
+            if saving:
+                if evaluate and not interrupt.came:
+                    state.ema.module.eval()
+                    yield log(Evaluated(state.step, evaluate(state.ema.module)))
+                yield log(Saved(state.step, str(state.save(directory / CHECKPOINTS))))
+            if interrupt.came and state.step < config.steps:
+                raise Stopped(f"stopped after step {state.step} of {config.steps}, saved in {directory}")
+    if tensorboard:
+        accelerator.end_training()
+    averaged: nn.Module = state.ema.module.eval()
+    yield log(Finished(state.step, state.seconds, averaged))
+
+
+def _update(state: State, loss: Loss, batch: Batch, clip: float) -> tuple[Tensor, Tensor]:
+    """One step of the optimiser; returns the loss before it and the gradient's norm, as tensors so that no device waits."""
+    state.model.train()
+    value = loss(state.model, batch)
+    state.accelerator.backward(value)
+    norm: Tensor = state.accelerator.clip_grad_norm_(state.model.parameters(), clip)
+    state.optimizer.step()
+    state.scheduler.step()
+    state.optimizer.zero_grad()
+    state.ema.update_parameters(state.bare)
+    return value.detach(), norm
