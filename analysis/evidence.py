@@ -23,6 +23,10 @@ Kind = Literal["exact", "convergence", "statistical"]
 Verdict = Literal["supported", "not supported", "skipped"]
 
 
+class Skipped(Exception):
+    """Raised by a claim that cannot be measured here, with the reason: its images or its weights are not of a kind it can use."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One defect of the claim, with the bound it must not exceed."""
@@ -168,13 +172,18 @@ def select(ids: Iterable[str]) -> list[Claim]:
 
 
 def run(claims: Iterable[Claim], images: Images, seed: int) -> Iterator[Result]:
-    """Measure the claims one by one. An exception inside a claim makes it 'not supported', with the exception as reason."""
+    """Measure the claims one by one. An exception inside a claim makes it 'not supported', with the exception as reason;
+
+    Skipped, which a claim raises where it cannot be measured, makes it 'skipped'.
+    """
     for each in claims:
         start = perf_counter()
         evidence: Evidence | None = None
         try:
             evidence = each.measure(Context(images, seed, each.id))
             verdict, reason = evidence.judge()
+        except Skipped as why:
+            verdict, reason = "skipped", str(why)
         except Exception as error:
             verdict, reason = "not supported", f"{type(error).__name__}: {error}"
         yield Result(each, verdict, reason, evidence, perf_counter() - start)

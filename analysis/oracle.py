@@ -36,10 +36,10 @@ def split(x: Array, d: int, wavelet: str = "haar") -> tuple[Array, Bands]:
     return bands.pop("a" * d), bands
 
 
-def approximation(x: Array, d: int, level: int = 1) -> Array:
-    """The mean over blocks of 2^level cells a side, as PyWavelets' approximation divided by 2^(level d/2)."""
+def approximation(x: Array, d: int, level: int = 1, wavelet: str = "haar") -> Array:
+    """PyWavelets' approximation divided by 2^(level d/2): with 'haar' the mean over blocks of 2^level cells a side."""
     for _ in range(level):
-        x = split(x, d)[0] * 2 ** (-d / 2)
+        x = split(x, d, wavelet)[0] * 2 ** (-d / 2)
     return x
 
 

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,33 +14,13 @@ from torch import Tensor, nn
 
 from analysis import filters
 from multires import checkpoints, data, files, plain, tasks, training
-from multires.configs import Task, TrainingConfig, UNetConfig
+from multires.configs import UNetRun
 from multires.errors import MultiresError
 from multires.patches import Patches, split
 from multires.unet import UNet
 
 CONFIG, WEIGHTS = "run.json", "weights.safetensors"
 TEST_TILES, TEST_BATCH, TEST_SEED = 384, 64, 1_000_003
-
-
-@dataclass(frozen=True)
-class UNetRun:
-    """A U-Net, its task, its data and its training."""
-
-    model: UNetConfig = field(default_factory=UNetConfig)
-    task: Task = field(default_factory=Task)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    data: str = "natural"
-    """natural, digits, mnist, fashion-mnist, cifar-10, or a path."""
-    side: int = 32
-    """Side of the patches, in pixels."""
-
-
-PRESETS = {
-    "denoise": UNetRun(),
-    "autoencode": UNetRun(model=UNetConfig(skips="none"), task=Task("autoencode")),
-    "super-resolve": UNetRun(task=Task("super-resolve")),
-}
 
 
 def begin(run: UNetRun, directory: Path) -> UNetRun:
@@ -65,6 +45,13 @@ def read(directory: Path) -> UNetRun:
     return plain.from_json(UNetRun, values, str(directory / CONFIG))
 
 
+def fresh(run: UNetRun) -> UNet:
+    """The network of a run before its first step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.training.seed)
+        return UNet(run.model)
+
+
 def loss_on(net: nn.Module, inputs: Tensor, targets: Tensor) -> float:
     """The mean squared error of a network over all inputs, batch by batch."""
     with torch.inference_mode():
@@ -86,8 +73,7 @@ def go(run: UNetRun, directory: Path, tensorboard: bool = False) -> Iterator[tra
     train, test = split(data.load(run.data), run.side)
     inputs, targets = tasks.pair(run.task, test.tiles(TEST_TILES), torch.Generator().manual_seed(TEST_SEED))
     evaluate = partial(loss_on, inputs=inputs, targets=targets)
-    torch.manual_seed(run.training.seed)
-    net = UNet(run.model)
+    net = fresh(run)
     batches = partial(batch_of, run=run, patches=train)
     for record in training.fit(net, tasks.squared_distance, batches, run.training, directory, evaluate, tensorboard):
         if isinstance(record, training.Finished) and PartialState().is_main_process:

@@ -1,9 +1,10 @@
 """What the command shows on a terminal: the table of claims, the table of a benchmark, progress on standard error."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn, track
 from rich.table import Table
@@ -11,6 +12,8 @@ from rich.text import Text
 
 from analysis.evidence import Result
 from analysis.record import Run
+from multires.configs import UNetRun
+from multires.training import Record, Step
 
 Item = TypeVar("Item")
 STYLES = {"supported": "green", "not supported": "bold red", "skipped": "yellow"}
@@ -25,6 +28,74 @@ def stderr() -> Console:
 def progress(items: Iterable[Item], total: int | None, doing: str) -> Iterator[Item]:
     """Pass items on with a bar on standard error; silent where that is no terminal."""
     return iter(track(items, doing, total, console=stderr(), transient=True, disable=not sys.stderr.isatty()))
+
+
+def training_progress(records: Iterable[Record], total: int, doing: str = "training") -> Iterator[Record]:
+    """Pass a training's records on with a bar that shows the loss; silent where standard error is no terminal."""
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(doing, total=total, loss="")
+        for record in records:
+            bar.update(task, completed=record.step)
+            if isinstance(record, Step):
+                bar.update(task, loss=f"loss {record.loss:.3g}")
+            yield record
+
+
+def study_progress(records: Iterable[tuple[str, Record]], grid: Mapping[str, UNetRun], names: list[str]) -> Iterator[Record]:
+    """Pass the records of a study's runs on, with a bar over the steps of all of them and the name of the one in hand."""
+    ends = np.cumsum([0, *(grid[name].training.steps for name in names)])
+    with Progress(console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("training", total=int(ends[-1]))
+        for name, record in records:
+            bar.update(task, description=name, completed=int(ends[names.index(name)]) + record.step)
+            yield record
+
+
+def show_study(rows: list[dict[str, Any]]) -> None:
+    """Print the table of the study of bases: a line for each pooling, side and level, trained beside untrained."""
+    console = stdout()
+    table = Table(box=None, pad_edge=False)
+    for heading in (
+        "pooling",
+        "side",
+        "level",
+        "seeds",
+        "own: unexplained (95 %)",
+        "best other",
+        "own best",
+        "untrained",
+        "1 - CKA",
+    ):
+        table.add_column(heading, no_wrap=True)
+    before = {(row["pooling"], row["side"], row["level"]): row for row in rows if row["weights"] == "untrained"}
+    for row in rows:
+        if row["weights"] == "trained":
+            key = row["pooling"], row["side"], row["level"]
+            table.add_row(row["pooling"], row["side"], str(row["level"]), str(len(row["seeds"])), *_compared(row, before[key]))
+    console.print(table)
+
+
+def _compared(row: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """Own basis, best other, whether its own is best with every seed, the same untrained, and how alike the two networks are."""
+    own = "haar" if row["pooling"] == "average" else row["pooling"]
+    values = row["unexplained"]
+    other = min((name for name in values if name != own), key=lambda name: float(values[name]["mean"]))
+    shown = f"{scientific(values[other]['mean'])} {other}"
+    cka = scientific(1 - float(np.mean(row["cka_with_untrained"])))
+    if own not in values:
+        return ["-", shown, "-", f"{scientific(min(v['mean'] for v in before['unexplained'].values()))}", cka]
+    mean, low, high = (values[own][name] for name in ("mean", "low", "high"))
+    interval = f" ({scientific(low)} to {scientific(high)})" if low is not None else ""
+    old = before["unexplained"][own]["mean"]
+    answers = {True: "yes", False: "no"}
+    return [
+        f"{scientific(mean)}{interval}",
+        shown,
+        answers[row["own_is_best"]],
+        f"{scientific(old)} {answers[before['own_is_best']]}",
+        cka,
+    ]
 
 
 def stdout() -> Console:

@@ -12,7 +12,7 @@ from multires import data
 
 assert claims
 ROOT = Path(__file__).parents[1]
-GROUPS = {"A": "Spaces", "B": "Average pooling is L2 projection"}
+GROUPS = {"A": "Spaces", "B": "Average pooling is L2 projection", "C": "U-Nets"}
 MARKS = ("<!-- claims: written by docs/generate.py -->\n", "<!-- /claims -->\n")
 
 INTRODUCTION = """# Claims, code and tests
@@ -58,7 +58,7 @@ $$ {claim.formula} $$
 * Control, which must fail: {claim.control}.
 * Functions: {functions}
 * Tests:
-  * `tests/analysis/test_claims.py::test_supported_on_digits[{claim.id}]`
+  * `tests/analysis/test_claims.py::test_supported[{claim.id}]`
 {marked}
 """
 

@@ -1,7 +1,7 @@
-"""What a U-Net, its task and a training are: dataclasses of plain values that check themselves. Importing this is light."""
+"""What a U-Net, its task, a training and a whole run are: dataclasses of plain values that check themselves; light to import."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from multires.errors import MultiresError
@@ -11,13 +11,12 @@ from multires.errors import MultiresError
 class UNetConfig:
     """The shape of a U-Net.
 
-    `pooling` is the name of a function of `multires.pooling` ('average', 'max', 'subsample', 'blur'), 'strided' for a learned
-    convolution of width 3 and stride 2, or the taps of a wavelet's low-pass filter (`pywt.Wavelet('db2').dec_lo`).
-    `padding` is that of the convolutions; the fixed poolings are periodic always, as PyWavelets' periodization is.
+    Pooling is a function of `multires.pooling` (average, max, subsample, blur), 'strided' for a learned convolution of width 3 and
+    stride 2, or a wavelet's low-pass filter, given by its taps (`pywt.Wavelet('db2').dec_lo`).
     """
 
     channels: int = 1
-    """Channels of the images, in and out."""
+    """Channels of the images, in and out; a run takes them from its data."""
     widths: tuple[int, ...] = (24, 24, 24, 24, 24)
     """Channels of the activations at level 0, 1, ...: one more than there are levels."""
     blocks: int = 1
@@ -25,9 +24,11 @@ class UNetConfig:
     dimension: int = 2
     """d, the number of spatial axes."""
     pooling: str | tuple[float, ...] = "average"
+    """A name, or taps; on the command line the name of any of PyWavelets' wavelets too: db2."""
     skips: Literal["add", "concatenate", "none"] = "add"
     """How the decoder takes up the encoder's activation; 'none' leaves only the way through the coarsest resolution."""
     padding: Literal["periodic", "zeros"] = "periodic"
+    """That of the convolutions; the fixed poolings are periodic always, as PyWavelets' periodization is."""
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no U-Net can have."""
@@ -47,7 +48,7 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class Task:
-    r"""A task: 'denoise' has $x = w + \text{noise}\,\epsilon$, 'super-resolve' $x = P^{\text{levels}} w$, 'autoencode' $x = w$."""
+    """The input made from a clean image w: 'denoise' w + noise * normal, 'super-resolve' P^levels w, 'autoencode' w itself."""
 
     name: Literal["denoise", "super-resolve", "autoencode"] = "denoise"
     noise: float = 0.1
@@ -68,11 +69,13 @@ class TrainingConfig:
     """How to optimise: AdamW, a linear warm-up and a cosine to zero, clipped gradients, an average of the weights."""
 
     steps: int = 1000
+    """Updates of the weights in all."""
     batch: int = 16
     """Images in a step, over all processes together."""
     learning_rate: float = 2e-3
     """The largest, at the end of the warm-up."""
     weight_decay: float = 0.01
+    """AdamW's, decoupled."""
     warmup: int = 50
     """Steps from zero to the largest learning rate."""
     clip: float = 1.0
@@ -80,8 +83,11 @@ class TrainingConfig:
     ema: float = 0.99
     """Decay of the exponential moving average of the weights, which is what is evaluated and kept."""
     seed: int = 0
+    """Fixes the first weights, the order of the data, and the noise."""
     log_every: int = 10
+    """Steps between two lines of the log."""
     save_every: int = 200
+    """Steps between two checkpoints; the averaged weights are evaluated at each."""
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no training can have."""
@@ -96,3 +102,23 @@ class TrainingConfig:
             raise MultiresError(f"weight_decay = {self.weight_decay}: must be 0 or more")
         if not 0 <= self.ema < 1:
             raise MultiresError(f"ema = {self.ema}: must lie in [0, 1); 0 keeps the last weights")
+
+
+@dataclass(frozen=True)
+class UNetRun:
+    """A U-Net, its task, its data and its training."""
+
+    model: UNetConfig = field(default_factory=UNetConfig)
+    task: Task = field(default_factory=Task)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: str = "natural"
+    """natural, digits, mnist, fashion-mnist, cifar-10, or a path."""
+    side: int = 32
+    """Side of the patches, in pixels."""
+
+
+PRESETS = {
+    "denoise": UNetRun(),
+    "autoencode": UNetRun(model=UNetConfig(skips="none"), task=Task("autoencode")),
+    "super-resolve": UNetRun(task=Task("super-resolve")),
+}

@@ -162,8 +162,10 @@ class LinearUNet(nn.Module):
         cells, children = 2 ** (resolution * dimension), 2**dimension
         self.down = nn.ModuleList(nn.Linear(cells, children * cells, bias=False) for _ in range(resolution))
         self.up = nn.ModuleList(nn.Linear(cells, 2 ** (j * dimension), bias=False) for j in range(resolution + 1))
-        for weight in self.down.parameters():  # scaled so that norms survive pooling, the average of 2^d independent entries
-            nn.init.normal_(weight, std=(children / cells) ** 0.5)
+        for level, weight in enumerate(self.down.parameters(), start=1):
+            # orthogonal once pooled, as deep linear networks want it (arXiv 1312.6120): siblings start with equal values
+            pooled = nn.init.orthogonal_(torch.empty(cells, cells)).unflatten(1, (-1, *[2 ** (resolution - level)] * dimension))
+            weight.data.copy_(embed(pooled).flatten(1).T)
         for weight in self.up.parameters():
             nn.init.zeros_(weight)
 

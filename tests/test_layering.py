@@ -18,6 +18,16 @@ BELOW = {  # what each module of multires may import of multires
     "idx": {"errors"},
     "download": {"errors"},
     "data": {"errors", "spaces", "idx", "download"},
+    "patches": {"errors", "data"},
+    "configs": {"errors"},
+    "plain": {"errors"},
+    "files": {"errors"},
+    "unet": {"errors", "configs", "pooling", "spaces"},
+    "tasks": {"configs", "pooling"},
+    "checkpoints": {"errors", "files"},
+    "state": {"checkpoints", "files"},
+    "training": {"errors", "configs", "files", "state"},
+    "pretrained": {"errors", "configs", "plain", "files", "checkpoints", "unet"},
 }
 
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from analysis import claims, figures
 from analysis.evidence import REGISTRY, Check, Context, Control, Evidence
+from analysis.figures.style import SMALLEST
 from multires import data
 
 assert claims
@@ -19,7 +21,7 @@ def evidence() -> dict[str, Evidence]:
     return {id: REGISTRY[id].measure(Context(SMALL, 0, id)) for id in ("A4", "A5", "A6", "B2", "B5", "B6")}
 
 
-def texts(figure: figures.Figure) -> str:
+def texts(figure: Figure) -> str:
     labels = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
     return "\n".join(labels)
 
@@ -59,4 +61,4 @@ def test_the_default_figure_shows_checks_bounds_and_controls() -> None:
     assert {"one", "two", "three", "broken"} <= set(texts(figure).split("\n"))
     (axes,) = figure.axes
     drawn = sorted(float(line.get_xdata()[0]) for line in axes.get_lines())
-    assert drawn == sorted([1e-16, 1e-13, figures.SMALLEST, figures.SMALLEST, 0.5, 1e-3, 0.25, 1e-2])
+    assert drawn == sorted([1e-16, 1e-13, SMALLEST, SMALLEST, 0.5, 1e-3, 0.25, 1e-2])

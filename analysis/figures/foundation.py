@@ -1,98 +1,10 @@
-"""Figures: each a function from Evidence to a matplotlib Figure, one style for all.
+"""Figures of claims A and B: the laws of convergence, the pyramid, the other poolings."""
 
-`FIGURES` maps claim ids to their own figure; every other claim gets `margins`, which shows each defect beside its bound.
-"""
-
-import io
-import re
-from collections.abc import Callable
-from typing import Any
-
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from analysis.evidence import Evidence
-
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"  # Okabe and Ito
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "svg.hashsalt": "multires",  # the same evidence gives the same file
-}
-SMALLEST = 1e-18  # where a defect of exactly 0 is drawn on a logarithmic axis
-
-Draw = Callable[[Evidence], Figure]
-
-
-def draw(id: str, evidence: Evidence) -> Figure:
-    """The figure of a claim, in the project's style."""
-    with mpl.rc_context(STYLE):
-        return FIGURES.get(id, margins)(evidence)
-
-
-def svg(id: str, evidence: Evidence) -> bytes:
-    """The claim's figure as SVG, the same bytes for the same evidence."""
-    stream = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        draw(id, evidence).savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
-
-
-def margins(evidence: Evidence) -> Figure:
-    """Every defect as a dot beside the bound it must stay left of; controls as diamonds that must lie right of their floor."""
-    rows: dict[str, list[tuple[float, float]]] = {}
-    for check in evidence.checks:
-        rows.setdefault(re.split(r", d = |, j to |, sides to ", check.what)[0], []).append((check.measured, check.bound))
-    for control in evidence.controls:  # one named after a check goes into its row
-        rows.setdefault(_row_of(control.what, rows), [])
-    labels = list(rows)
-    figure = Figure(figsize=(7.2, 0.9 + 0.28 * len(labels)))
-    axes = figure.subplots()
-    for y, points in enumerate(rows.values()):
-        for k, (measured, bound) in enumerate(points):
-            _dot(axes, max(measured, SMALLEST), y, BLUE, "o", "measured (0 at the left edge)" if y == k == 0 else None)
-            _dot(axes, max(bound, SMALLEST), y, GREY, "|", "bound" if y == k == 0 else None)
-    for k, control in enumerate(evidence.controls):
-        row = _row_of(control.what, rows)
-        y, x = labels.index(row), max(control.measured, SMALLEST)
-        _dot(axes, x, y, RED, "D", "control" if k == 0 else None)
-        _dot(axes, max(control.floor, SMALLEST), y, ORANGE, "|", "floor it must exceed" if k == 0 else None)
-        if row != control.what:
-            axes.annotate(
-                control.what.removeprefix(f"{row}: "), (x, y), (6, 0), textcoords="offset points", va="center", fontsize=7
-            )
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
-    axes.set_xlabel("defect")
-    figure.legend(loc="outside upper right", ncols=4)
-    return figure
-
-
-def _row_of(control: str, rows: dict[str, list[tuple[float, float]]]) -> str:
-    """The check that a control is named after, as in 'check: what breaks it'; else the control's own name."""
-    check = control.rpartition(": ")[0]
-    return check if check in rows else control
-
-
-def _dot(axes: Axes, x: float, y: float, color: str, marker: str, label: str | None) -> None:
-    size = 11 if marker == "|" else 4
-    axes.plot([x], [y], marker, color=color, label=label, ms=size, mew=1.6 if marker == "|" else 0.5)
+from analysis.figures.style import BLUE, GREEN, GREY, ORANGE, RED, SMALLEST, resolution_axes
 
 
 def smooth_convergence(evidence: Evidence) -> Figure:
@@ -110,7 +22,7 @@ def smooth_convergence(evidence: Evidence) -> Figure:
         if d == 2:
             slope = np.polyfit(a["image_j"], np.log2(np.maximum(a["image_errors"], SMALLEST)), 1)[0]
             axes.plot(a["image_j"], a["image_errors"], "s--", color=GREY, ms=3, label=f"first image, slope {slope:.2f}")
-        _resolution_axes(axes, f"d = {d}", r"$\|f - P_j f\|$" if d == 1 else "")
+        resolution_axes(axes, f"d = {d}", r"$\|f - P_j f\|$" if d == 1 else "")
         axes.plot([], [], "-", color=GREY, lw=0.8, label=r"limit $2^{-j}\,\|\nabla f\|/\sqrt{12}$")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return figure
@@ -130,12 +42,12 @@ def jump_convergence(evidence: Evidence) -> Figure:
     ):
         slope = np.polyfit(x, np.log2(y), 1)[0]
         axes.plot(x, y, marker, color=color, label=f"{name}, slope {slope:.4f}")
-    _resolution_axes(axes, r"$f = 1[x < 1/3]$", r"$\|f - P_j f\|$")
+    resolution_axes(axes, r"$f = 1[x < 1/3]$", r"$\|f - P_j f\|$")
     axes.legend(loc="lower left")
     rest.plot(js, np.maximum(np.abs(a["errors"] / a["law"] - 1), SMALLEST), "o", color=BLUE, label="measured")
     rest.axhline(1e-13, color=GREY, lw=1, label="bound")
     rest.plot(js[:-1], np.abs(a["corners"] / a["law"][:-1] - 1), "D", color=RED, label="control: left ends")
-    _resolution_axes(rest, "relative distance from the law", "")
+    resolution_axes(rest, "relative distance from the law", "")
     rest.set_yscale("log", base=10)
     rest.set_ylim(SMALLEST, 10)
     rest.legend(loc="center right")
@@ -166,7 +78,7 @@ def brownian(evidence: Evidence) -> Figure:
         above.plot(js, a[law] + beyond, "-", color=BLUE, lw=0.8, label=label)
         above.plot(js, a[measured] + beyond, "o", color=BLUE, label=f"measured, slope {slope:.3f}")
         above.plot(js, a[control] + beyond, "D", color=RED, label=control_label)
-        _resolution_axes(above, title, "")
+        resolution_axes(above, title, "")
         above.set_xlabel("")
         above.legend(loc="upper right")
         below.fill_between(js, 1 - a[width], 1 + a[width], color=GREY, alpha=0.25, label="interval", lw=0)
@@ -221,26 +133,3 @@ def other_poolings(evidence: Evidence) -> Figure:
     bar = figure.colorbar(shown, ax=axes)
     bar.set_label(r"$\log_{10}$ defect")
     return figure
-
-
-def _resolution_axes(axes: Axes, title: str, label: str) -> None:
-    axes.set_yscale("log", base=2)
-    axes.set_xlabel("resolution j")
-    axes.set_ylabel(label)
-    axes.set_title(title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-FIGURES: dict[str, Draw] = {"A4": smooth_convergence, "A5": jump_convergence, "A6": brownian, "B2": pyramid, "B6": other_poolings}
-"""The claims with a figure of their own."""
-
-CAPTIONS = {
-    "A4": "Dots are measured errors, lines the limit law. Dashed, in two dimensions: the first image of the data.",
-    "A5": "Left: the jump on its law at every resolution. Right: its distance from the law is rounding; the control's is not.",
-    "A6": "Above: both laws. Below: measured over law, inside the interval that holds for all resolutions at once.",
-    "B2": "Each column is one level down. The first two rows come from code that shares nothing; the last is their difference.",
-    "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
-}
-DEFAULT_CAPTION = (
-    "Every defect the claim measured, for all dimensions and precisions, left of its bound; controls right of their floor."
-)

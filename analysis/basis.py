@@ -1,0 +1,101 @@
+r"""Basis identification: which wavelet's approximations do the activations of a U-Net carry?
+
+At level l, fit one linear read-out from the channels of a cell to PyWavelets' approximation, in every basis of the dictionary, at
+that cell: of the network's *input* from the encoder's activation, of its *output* from the decoder's. The score is the unexplained
+fraction $1 - R^2$ on images that the read-out has not seen. A basis may also be read at a neighbouring cell: of the $3^d$ places
+the best counts, so that no basis loses by where its filter happens to be centred.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from analysis import oracle
+from analysis.capture import capture
+from analysis.filters import WAVELETS
+from analysis.probes import Ridge, Score
+
+Side = Literal["encoder", "decoder"]
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Unexplained fractions with 95 % intervals over images; arrays have the axes (level 1, 2, ..., wavelet)."""
+
+    unexplained: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @cached_property
+    def best(self) -> list[str]:
+        """The wavelet with the smallest unexplained fraction at each level."""
+        return [WAVELETS[i] for i in self.unexplained.argmin(1)]
+
+
+def approximations(images: Tensor, levels: int) -> list[Tensor]:
+    """PyWavelets' approximations at level 1, 2, ... of images (image, 1, *spatial), over 2^(level d/2).
+
+    Each has shape (image, wavelet * place, *spatial): every wavelet of the dictionary, read at each of 3^d places around a cell.
+    """
+    d = images.ndim - 2
+    current = [images.double().cpu().numpy()[:, 0]] * len(WAVELETS)
+    shifts = list(itertools.product((-1, 0, 1), repeat=d))
+    found = []
+    for _ in range(levels):
+        current = [oracle.approximation(x, d, 1, wavelet) for x, wavelet in zip(current, WAVELETS, strict=True)]
+        places = [np.roll(x, shift, oracle.axes(d)) for x in current for shift in shifts]
+        found.append(torch.from_numpy(np.stack(places, 1)))
+    return found
+
+
+def sites(levels: int) -> dict[tuple[Side, int], str]:
+    """The module whose output is read at each side and level; the coarsest level is the end of one and the start of the other."""
+    encoder: dict[tuple[Side, int], str] = {("encoder", level): f"encoder.{level}" for level in range(1, levels + 1)}
+    decoder: dict[tuple[Side, int], str] = {("decoder", level): f"decoder.{level}" for level in range(1, levels)}
+    return encoder | decoder | {("decoder", levels): f"encoder.{levels}"}
+
+
+def activations(net: nn.Module, names: set[str], inputs: Tensor) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
+    """Batch by batch: inputs, outputs, and the outputs of the named modules."""
+    device = next(net.parameters()).device
+    for x in inputs.split(BATCH):
+        with torch.inference_mode(), capture(net, sorted(names)) as record:
+            y = net(x.to(device)).cpu()
+        yield x, y, {name: record[name].tensor.cpu() for name in names}
+
+
+def identify(net: nn.Module, levels: int, fit_on: Tensor, score_on: Tensor) -> dict[Side, Identification]:
+    """Fit the read-outs on the inputs `fit_on` and score them on `score_on`, both of shape (image, 1, *spatial)."""
+    where = sites(levels)
+    fits = {key: Ridge() for key in where}
+    for key, features, targets in _rows(net, levels, fit_on):
+        fits[key].update(features, targets)
+    read = {key: fit.solve() for key, fit in fits.items()}
+    scores = {key: Score() for key in where}
+    for key, features, targets in _rows(net, levels, score_on):
+        scores[key].update(read[key](features), targets)
+    return {side: _best_places([scores[side, level] for level in range(1, levels + 1)]) for side in ("encoder", "decoder")}
+
+
+def _rows(net: nn.Module, levels: int, inputs: Tensor) -> Iterator[tuple[tuple[Side, int], Tensor, Tensor]]:
+    where = sites(levels)
+    for x, y, found in activations(net, set(where.values()), inputs):
+        targets = {"encoder": approximations(x, levels), "decoder": approximations(y, levels)}
+        for (side, level), name in where.items():
+            yield (side, level), found[name], targets[side][level - 1]
+
+
+def _best_places(scores: list[Score]) -> Identification:
+    intervals = [score.interval(samples=200) for score in scores]
+    table = np.array([[i.estimate.numpy(), i.low.numpy(), i.high.numpy()] for i in intervals])
+    table = table.reshape(len(scores), 3, len(WAVELETS), -1)
+    best = table[:, :1].argmin(-1, keepdims=True)
+    estimate, low, high = np.take_along_axis(table, best, -1)[..., 0].transpose(1, 0, 2)
+    return Identification(estimate, low, high)

@@ -1,0 +1,102 @@
+"""The study `unet-basis`: each pooling filter of the dictionary with several seeds, and which basis its activations carry."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from analysis import basis, filters, runs, shipped
+from analysis.probes import CKA
+from multires import data, pretrained, tasks
+from multires.configs import PRESETS, UNetRun
+from multires.patches import split
+from multires.unet import UNet
+
+SEEDS = (0, 1, 2)
+POOLINGS = ("average", *filters.WAVELETS[1:], "max", "strided")
+LEVEL = 0.95
+Row = dict[str, Any]
+
+
+def grid() -> dict[str, UNetRun]:
+    """Every pooling filter of the dictionary, and max and strided pooling, with each seed; the first seed's runs come first."""
+    preset = PRESETS["denoise"]
+    return {
+        f"{name}-{seed}": replace(
+            preset,
+            model=replace(preset.model, pooling=filters.pooling(name)),
+            training=replace(preset.training, seed=seed, save_every=250),
+        )
+        for seed in SEEDS
+        for name in POOLINGS
+    }
+
+
+def rows(folders: dict[str, Path]) -> Iterator[Row]:
+    """Identify the basis of each finished run, trained and untrained; a row for each pooling, side and level, over its seeds."""
+    for pooling in POOLINGS:
+        found = [_measured(folder) for name, folder in folders.items() if name.rpartition("-")[0] == pooling]
+        if found:
+            yield from _rows_of(pooling, found)
+
+
+def _measured(folder: Path) -> Row:
+    net, run = pretrained.load_unet(folder)
+    fit, held = shipped.samples(split(data.load(run.data), run.side), run.training.seed)
+    generator = torch.Generator().manual_seed(run.training.seed)
+    inputs, scored = tasks.pair(run.task, fit, generator)[0], tasks.pair(run.task, held, generator)[0]
+    before = runs.fresh(run).eval()
+    return {
+        "seed": run.training.seed,
+        "trained": basis.identify(net, run.model.levels, inputs, scored),
+        "untrained": basis.identify(before, run.model.levels, inputs, scored),
+        "cka": similarity(net, before, run.model.levels, scored),
+    }
+
+
+def similarity(net: UNet, other: UNet, levels: int, inputs: Tensor) -> dict[tuple[basis.Side, int], float]:
+    """Linear CKA of two networks' activations at each site that basis identification reads."""
+    where = basis.sites(levels)
+    found = {name: CKA() for name in where.values()}
+    pairs = zip(basis.activations(net, set(found), inputs), basis.activations(other, set(found), inputs), strict=True)
+    for (_, _, here), (_, _, there) in pairs:
+        for name, cka in found.items():
+            cka.update(here[name], there[name])
+    return {key: found[name].value for key, name in where.items()}
+
+
+def _rows_of(pooling: str, found: list[Row]) -> Iterator[Row]:
+    own = "haar" if pooling == "average" else pooling if pooling in filters.WAVELETS else None
+    for weights in ("trained", "untrained"):
+        for side in ("encoder", "decoder"):
+            for level in range(len(found[0][weights][side].unexplained)):
+                tables = [each[weights][side] for each in found]
+                best = [table.best[level] for table in tables]
+                yield {
+                    "pooling": pooling,
+                    "weights": weights,
+                    "side": side,
+                    "level": level + 1,
+                    "seeds": [each["seed"] for each in found],
+                    "unexplained": {
+                        wavelet: over_seeds([float(table.unexplained[level, k]) for table in tables])
+                        for k, wavelet in enumerate(filters.WAVELETS)
+                    },
+                    "best": best,
+                    "own_is_best": None if own is None else all(name == own for name in best),
+                    "cka_with_untrained": [each["cka"][side, level + 1] for each in found] if weights == "trained" else None,
+                }
+
+
+def over_seeds(values: list[float]) -> dict[str, float | None]:
+    """The geometric mean with its 95 % t-interval over seeds, taken on logarithms; no interval for one seed."""
+    logs = np.log(values)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(logs) - 1) * stats.sem(logs)) if len(logs) > 1 else None
+    mean = float(logs.mean())
+    low, high = (None, None) if half is None else (float(np.exp(mean - half)), float(np.exp(mean + half)))
+    return {"mean": float(np.exp(mean)), "low": low, "high": high}

@@ -1,0 +1,301 @@
+"""Activations of any torch module, recorded while it runs, by the names of its modules or of the functions it calls.
+
+with capture(net, "pools.*", reduce=Moments) as record:  # modules, by name or glob
+    net(images)
+record["pools.0"].mean
+
+with capture(net, functions="avg_pool2d") as record:  # calls such as torch.nn.functional.avg_pool2d
+    net(images)
+record["down1/avg_pool2d"].tensor  # the call that the forward of module down1 makes
+
+The model is left as it was. Every call of the model counts its sites anew: the second call of a site within one forward is
+"relu#1". Only what runs inside a call of the model is recorded: neither `net.encode(x)` nor what comes between two calls.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, fields, is_dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from multires.errors import MultiresError
+
+Tensors = tuple[Tensor, ...]
+Globs = str | Sequence[str]
+NAMED = 5  # this many names in an error, then their number
+
+
+class Reducer(Protocol):
+    """What becomes of the activations of one site.
+
+    Outputs are detached, and still the model's own: a reducer must not write to them, and must clone what it keeps, since an
+    operation in place (an in-place ReLU) may change them later. Inputs are copies.
+    """
+
+    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
+        """Take one call's tensors, nested ones flattened in order; inputs is () unless they were asked for."""
+
+
+class Keep:
+    """All tensors of all calls, cloned: `outputs` and `inputs` are lists with one tuple a call."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Tensors] = []
+        self.inputs: list[Tensors] = []
+
+    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
+        """Append clones of the outputs; inputs are copies already."""
+        self.outputs.append(tuple(x.clone() for x in outputs))
+        self.inputs.append(inputs)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The first output of every call, joined along the batch."""
+        return torch.cat([outputs[0] for outputs in self.outputs])
+
+
+class Moments:
+    """Count, mean and second moment per channel of a site's first output, in float64; memory does not grow with the images.
+
+    `count` is the number of values in each channel, axis 1 (a tensor of fewer axes is one channel). `centered` is the sum of
+    squared deviations from `mean`, merged batch by batch, so that a mean far from zero costs no digits.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.centered = torch.zeros((), dtype=torch.float64)
+
+    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
+        """Merge one batch (Chan, Golub and LeVeque 1983)."""
+        x = outputs[0]
+        if not x.numel():
+            return
+        # flat in space first: torch reduces two axes several times faster than three
+        x = x.double().reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.double().reshape(-1, 1, 1)
+        count, mean = x.shape[0] * x.shape[2], x.mean((0, 2))
+        centered = torch.linalg.vector_norm(x - mean[:, None], dim=2).square().sum(0)
+        total, apart = self.count + count, mean - self.mean
+        self.centered = self.centered + centered + apart.square() * (self.count * count / total)
+        self.mean = self.mean + apart * (count / total)
+        self.count = total
+
+    @property
+    def variance(self) -> Tensor:
+        """The mean squared deviation from the mean (divided by count, not count - 1)."""
+        return self.centered / self.count
+
+    @property
+    def second(self) -> Tensor:
+        """The second moment, the mean of the squares."""
+        return self.variance + self.mean.square()
+
+
+@contextmanager
+def capture(
+    model: nn.Module,
+    modules: Globs = (),
+    *,
+    functions: Globs = (),
+    inputs: bool = False,
+    reduce: Callable[[], Any] = Keep,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Record the activations of `model` inside the with block: a dict from each site to the reducer that `reduce()` made.
+
+    `modules` are names or globs over `named_modules` (`*` spans dots, "" is the model itself); the site is that name.
+    `functions` are names or globs of torch functions that forwards call; the site is the path of the module whose forward
+    calls, a slash, and the function's name (no slash in the model's own forward). `F.relu(x)`, `torch.relu(x)` and `x.relu()`
+    are all "relu"; what a function of torch calls inside is no site. `inputs=True` hands over the inputs as they were before
+    the call. Tensors are moved to `device`, floating ones to `dtype`. A site appears in the dict with its first call.
+    """
+    module_globs, function_globs = _globs("modules", modules), _globs("functions", functions)
+    if not isinstance(model, nn.Module):
+        raise MultiresError(f"capture of a {type(model).__name__}: pass a torch.nn.Module")
+    if not module_globs and not function_globs:
+        raise MultiresError('capture of nothing: name modules (capture(net, "pools.*")) or functions (functions="avg_pool2d")')
+    for name, module in model.named_modules():
+        if _compiled(module):
+            where = f"module {name!r}" if name else "the model"
+            raise MultiresError(f"{where} is compiled; capture sees nothing inside: pass the module as it was before torch.compile")
+    recorder = _Recorder(model, _sites(model, module_globs), function_globs, inputs, reduce, device, dtype)
+    with ExitStack() as attached:
+        recorder.attach(attached)
+        yield recorder.record
+    recorder.complain()
+
+
+def _globs(what: str, globs: Globs) -> tuple[str, ...]:
+    found = (globs,) if isinstance(globs, str) else tuple(globs) if isinstance(globs, Iterable) else (globs,)
+    for glob in found:
+        if not isinstance(glob, str):
+            raise MultiresError(f"{what} of capture: {glob!r} is a {type(glob).__name__}; pass names or globs as strings")
+    return found
+
+
+def _compiled(module: nn.Module) -> bool:
+    # told by their traces: importing torch._dynamo for its class takes seconds
+    traces = "_orig_mod" in module._modules or module._compiled_call_impl is not None
+    return traces or isinstance(module, torch.jit.ScriptModule)
+
+
+def _sites(model: nn.Module, globs: Sequence[str]) -> dict[nn.Module, str]:
+    """The name of each module that a glob matches: of several names of one module, the first that matches."""
+    # a container without a forward of its own (nn.ModuleList) never runs
+    names = [
+        (name, module)
+        for name, module in model.named_modules(remove_duplicate=False)
+        if getattr(module.forward, "__func__", None) is not nn.Module.forward
+    ]
+    sites: dict[nn.Module, str] = {}
+    for glob in globs:
+        matches = [(name, module) for name, module in names if fnmatchcase(name, glob)]
+        if not matches:
+            near = difflib.get_close_matches(glob, [name for name, _ in names if name], n=3, cutoff=0)
+            raise MultiresError(f"no module with a forward matches {glob!r}; the nearest: {', '.join(near) or 'none but the root'}")
+        for name, module in matches:
+            sites.setdefault(module, name)
+    return sites
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for each in fields(value):
+            yield from _tensors(getattr(value, each.name))
+
+
+@contextmanager
+def _aside(tensors: Tensors) -> Iterator[None]:
+    """Run reducers apart from the caller's modes: no gradients, normal tensors, full precision, no calls that we record."""
+    with torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad():
+        kind = tensors[0].device.type if tensors else "cpu"
+        lowered = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False) if lowered else nullcontext():
+            yield
+
+
+@dataclass
+class _Frame:
+    """A module whose forward is running; `site` is its key if it is captured."""
+
+    module: nn.Module
+    site: str | None
+    inputs: Tensors
+
+
+@dataclass(eq=False)
+class _Recorder(TorchFunctionMode):
+    """The hooks, and the mode that sees functions: one stack of running modules tells both where they are."""
+
+    model: nn.Module
+    sites: dict[nn.Module, str]
+    functions: tuple[str, ...]
+    inputs: bool
+    reduce: Callable[[], Reducer]
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+    record: dict[str, Any] = field(default_factory=dict)
+    running: list[_Frame] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)  # of each site's calls in this forward
+    ran: set[str] = field(default_factory=set)
+    called: dict[str, bool] = field(default_factory=dict)  # functions called so far, and whether a glob matches them
+    forwards: int = 0
+
+    def __post_init__(self) -> None:
+        self.paths = {module: name for name, module in self.model.named_modules()}
+
+    def attach(self, attached: ExitStack) -> None:
+        """Register all hooks; `attached` removes them."""
+        for module in self.paths if self.functions else {self.model: "", **self.sites}:
+            attached.callback(module.register_forward_pre_hook(self.enter, with_kwargs=True).remove)
+            attached.callback(module.register_forward_hook(self.leave, always_call=True).remove)
+        if self.functions:
+            attached.enter_context(self)
+
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Note that a module starts, if the model is running, and copy its inputs before it can change them."""
+        if not self.running:
+            if module is not self.model:
+                return
+            self.counts.clear()
+            self.forwards += 1
+        site = self.sites.get(module)
+        inputs = self.copied((args, kwargs)) if self.inputs and site is not None else ()
+        self.running.append(_Frame(module, None if site is None else self.numbered(site), inputs))
+
+    def leave(self, module: nn.Module, args: Any, result: Any) -> None:
+        """Record a module's outputs; result is None where its forward raised."""
+        # a hook of the user's that raised before enter leaves no frame
+        if self.running and self.running[-1].module is module:
+            frame = self.running.pop()
+            if frame.site is not None and self.update(frame.site, result, frame.inputs):
+                self.ran.add(self.sites[module])
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # F.max_pool2d with indices calls a function of another name
+        name = getattr(func, "__name__", "").removesuffix("_with_indices")
+        if not self.running or name.startswith("__"):  # attributes and indexing
+            return func(*args, **kwargs)
+        if name not in self.called:
+            self.called[name] = any(fnmatchcase(name, glob) for glob in self.functions)
+        if not self.called[name]:
+            return func(*args, **kwargs)
+        inputs = self.copied((args, kwargs)) if self.inputs else ()
+        result = func(*args, **kwargs)
+        path = self.paths[self.running[-1].module]
+        self.update(self.numbered(f"{path}/{name}" if path else name), result, inputs)
+        return result
+
+    def numbered(self, site: str) -> str:
+        """The key of the next call of a site in this forward."""
+        self.counts[site] += 1
+        return site if self.counts[site] == 1 else f"{site}#{self.counts[site] - 1}"
+
+    def copied(self, values: Any) -> Tensors:
+        """Copies of the tensors in values, moved."""
+        tensors = tuple(_tensors(values))
+        with _aside(tensors):
+            return tuple(self.moved(x, copy=True) for x in tensors)
+
+    def moved(self, x: Tensor, copy: bool = False) -> Tensor:
+        """x without its gradient, on the device and in the precision asked for."""
+        return x.detach().to(device=self.device, dtype=self.dtype if x.is_floating_point() else None, copy=copy)
+
+    def update(self, key: str, result: Any, inputs: Tensors) -> bool:
+        """Hand one call to its reducer, if it gave tensors."""
+        tensors = tuple(_tensors(result))
+        if tensors:
+            with _aside(tensors):
+                if key not in self.record:
+                    self.record[key] = self.reduce()
+                self.record[key].update(tuple(map(self.moved, tensors)), inputs)
+        return bool(tensors)
+
+    def complain(self) -> None:
+        """Raise for what was asked for and never came."""
+        if not self.forwards:
+            wanted = _few([repr(glob) for glob in (*self.sites.values(), *self.functions)])
+            raise MultiresError(f"capture of {wanted}: the model never ran; call it inside the with block, as net(x)")
+        idle = [repr(name) for name in self.sites.values() if name not in self.ran]
+        if idle:
+            raise MultiresError(f"modules {_few(idle)} matched but never ran in the model, or gave no tensor: leave them out")
+        for glob in self.functions:
+            if not any(fnmatchcase(name, glob) for name in self.called):
+                raise MultiresError(f"no function called in the model matches {glob!r}; called were {_few(self.called) or 'none'}")
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:NAMED]) + (f" and {len(listed) - NAMED} more" if len(listed) > NAMED else "")

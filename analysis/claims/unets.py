@@ -1,0 +1,210 @@
+"""Claims C2, C3, C5 and C6: what trained U-Nets do, measured on the shipped weights and patches of real images."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis import ablation, basis, filters, oracle, shipped
+from analysis.capture import Tensors, capture
+from analysis.evidence import Check, Context, Control, Evidence, claim
+from analysis.measure import BOUNDS, FLOOR, Defects, dtype_name, gap, keep_worst, relative, size
+from multires.pooling import average, maximum
+from multires.unet import HaarUNet, Pooling, UNet
+
+MAX_POOLING_FLOOR = 0.1
+OWN_BOUND = 1e-3  # a basis that the activations carry leaves less than this unexplained; without one they leave more
+FIRST_LEVEL = 2  # at level 1 several filters give nearly the same
+MANY_PATCHES, CONTROL_PATCHES = 1000, 64
+
+
+class _Agreement:
+    """How far what a site pools is from PyWavelets' approximation of what it was given, relative to that; channel by channel."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._missed: Tensor | float = 0.0
+        self._size: Tensor | float = 0.0
+
+    def update(self, outputs: Tensors, inputs: Tensors) -> None:
+        (activation,), (pooled,) = inputs, outputs
+        truth = torch.from_numpy(oracle.approximation(activation.numpy(), activation.ndim - 2))
+        self.worst = float(np.max([self.worst, gap(pooled, truth, activation)]))
+        self._missed = self._missed + size(pooled.double() - truth).square().sum(0)
+        self._size = self._size + size(activation).square().sum(0)
+
+    @property
+    def typical(self) -> float:
+        """The median over channels, with all images taken together."""
+        return float(torch.as_tensor(self._missed / self._size).sqrt().median())
+
+
+def _agreement(pooling: str, inputs: Tensor, dtype: torch.dtype) -> dict[str, _Agreement]:
+    net = copy.deepcopy(shipped.network(pooling)[0]).to(dtype)
+    with torch.inference_mode(), capture(net, "pools.*", inputs=True, reduce=_Agreement) as record:
+        for x in inputs.split(basis.BATCH):
+            net(x.to(dtype))
+    return record
+
+
+@claim(
+    "C2",
+    "At every pooling site of a trained average-pooling U-Net, what is pooled is PyWavelets' approximation of the activation.",
+    formula=r"\operatorname{pool}(a) = 2^{-d/2}\, cA_1(a)\qquad\text{for every channel of every pooled activation } a",
+    kind="exact",
+    control="the max-pooling net, at its median channel",
+    functions=["multires.unet.UNet", "multires.pooling.average", "multires.pretrained.load_unet"],
+)
+def c2(context: Context) -> Evidence:
+    """Capture what goes in and out of each pooling on 1,000 noisy patches, and on the first of them in float64."""
+    net, run = shipped.network("average")
+    (inputs, _), _ = shipped.pairs(context, run, fit_on=MANY_PATCHES)
+    checks, arrays = [], {}
+    for dtype, bound in BOUNDS.items():  # float64 shows that what float32 leaves is rounding; convolving in it is slow
+        found = _agreement("average", inputs[:CONTROL_PATCHES] if dtype == torch.float64 else inputs, dtype)
+        checks += [Check(f"{site}, every channel", found[site].worst, bound, dtype_name(dtype)) for site in sorted(found)]
+        arrays[dtype_name(dtype)] = np.array([found[site].worst for site in sorted(found)])
+    others = _agreement("max", inputs[:CONTROL_PATCHES], torch.float64)
+    arrays |= {"max": np.array([others[site].typical for site in sorted(others)])}
+    controls = [Control(f"{site}, every channel: max pooling", others[site].typical, MAX_POOLING_FLOOR) for site in sorted(others)]
+    return Evidence(checks, controls, arrays | _pyramid(net, context), note=f"{len(inputs)} patches")
+
+
+def _pyramid(net: UNet, context: Context) -> dict[str, np.ndarray]:
+    """The pooled activations of one image, in the channel that varies most at each site, beside PyWavelets' approximations."""
+    image = context.images.batches[0][:1, :1].float()
+    with torch.inference_mode(), capture(net, "pools.*", inputs=True) as record:
+        net(image)
+    arrays = {}
+    for level in range(net.config.levels):
+        kept = record[f"pools.{level}"]
+        activation, pooled = kept.inputs[0][0][0], kept.tensor[0]
+        channel = int(pooled.flatten(1).var(1).argmax())
+        arrays[f"pooled_{level}"] = pooled[channel].numpy()
+        arrays[f"pywavelets_{level}"] = oracle.approximation(activation[channel].numpy(), 2).astype(np.float32)
+    return {"image": image[0, 0].numpy()} | arrays
+
+
+def _split_defects(output: Tensor, target: Tensor, pool: Pooling) -> Defects:
+    """|U x - w|^2 against the loss after pooling plus PyWavelets' detail losses, at each level: relative, the worst over images."""
+    error = output.double() - target.double()
+    x, d, found = error.numpy()[:, 0], error.ndim - 2, Defects()
+    whole, details = size(error).square(), torch.zeros(len(error), 1, dtype=torch.float64)
+    pooled = output, target
+    for level in range(1, int(output.shape[-1]).bit_length()):
+        x, bands = oracle.split(x, d)
+        for band in bands.values():  # a coefficient at level l stands for a function of norm 2^(-l d/2)
+            details += size(torch.from_numpy(band)[:, None]).square() * 2.0 ** (-level * d)
+        pooled = pool(pooled[0]), pool(pooled[1])
+        coarse = size(pooled[0].double() - pooled[1].double()).square()
+        keep_worst(found, f"level {level}", relative((coarse + details - whole).abs(), whole))
+    return found
+
+
+@claim(
+    "C3",
+    "The L2 loss of a trained U-Net splits over resolutions: at every level into the loss after pooling and those of the details.",
+    formula=r"\|U x - w\|^2 = \|\operatorname{pool}^l U x - \operatorname{pool}^l w\|^2 + \sum_{i \le l} \|d_i(U x - w)\|^2",
+    kind="exact",
+    control="max pooling in place of average pooling",
+    functions=["multires.tasks.squared_distance", "multires.pooling.average"],
+)
+def c3(context: Context) -> Evidence:
+    """Split the loss of every held-out patch, in both precisions; keep the split, trained and untrained, for the figure."""
+    net, run = shipped.network("average")
+    _, (inputs, target) = shipped.pairs(context, run)
+    with torch.inference_mode():
+        output, double = net(inputs), copy.deepcopy(net).double()(inputs.double())
+        before = shipped.untrained("average")(inputs)
+    checks = []
+    for dtype, y in ((torch.float64, double), (torch.float32, output)):
+        for name, value in _split_defects(y, target.to(dtype), average).items():
+            checks.append(Check(name, value, BOUNDS[dtype], dtype_name(dtype)))
+    found = _split_defects(double, target.double(), maximum)
+    controls = [Control(f"{name}: max pooling", value, FLOOR) for name, value in found.items()]
+    arrays = {name: _shares(y - target) for name, y in (("trained", output), ("untrained", before), ("noise", inputs))}
+    return Evidence(checks, controls, arrays)
+
+
+def _shares(error: Tensor) -> np.ndarray:
+    """The mean loss of the details at level 1, 2, ... and of the mean."""
+    x, d, losses = error.double().numpy()[:, 0], error.ndim - 2, []
+    for level in range(1, int(error.shape[-1]).bit_length()):
+        x, bands = oracle.split(x, d)
+        losses.append(sum(float((band**2).mean()) for band in bands.values()) * 2.0 ** (-level * d))
+    return np.array([*losses, float((x**2).mean()) * 2.0 ** (-len(losses) * d)])
+
+
+@claim(
+    "C5",
+    "The pooling filter fixes the basis: a U-Net's coarse activations carry the approximations of its own wavelet, not of others.",
+    formula=r"\arg\min_{w'} \bigl(1 - R^2(a_l \to cA_l^{w'}(x))\bigr) = w\qquad\text{for pooling filter } w,\ l \ge 2",
+    kind="statistical",
+    control="max and strided pooling, which carry no basis; each filter under its neighbour's name",
+    functions=["multires.unet.UNet", "multires.pooling.lowpass", "multires.pretrained.load_unet"],
+)
+def c5(context: Context) -> Evidence:
+    """Identify the basis of each shipped network's encoder, trained and untrained; the decoder's is kept for the figure."""
+    checks, controls, arrays = [], [], dict[str, list[np.ndarray]]()
+    poolings = ("average", *filters.WAVELETS[1:], "max", "strided")
+    for pooling in poolings:
+        net, run = shipped.network(pooling)
+        (fit, _), (held, _) = shipped.pairs(context, run)
+        for label, each in (("trained", net), ("untrained", shipped.untrained(pooling))):
+            for side, found in basis.identify(each, run.model.levels, fit, held).items():
+                for name in ("unexplained", "low", "high"):
+                    arrays.setdefault(f"{label}_{side}_{name}", []).append(getattr(found, name))
+    table = {name: np.array(values) for name, values in arrays.items()}  # (pooling, level, wavelet)
+    estimate, low, high = (table[f"trained_encoder_{name}"] for name in ("unexplained", "low", "high"))
+    for row, pooling in enumerate(poolings):
+        for level in range(FIRST_LEVEL - 1, estimate.shape[1]):
+            what = f"level {level + 1}, {pooling}"
+            if row < len(filters.WAVELETS):
+                rivals = np.delete(low[row, level], row)
+                checks.append(Check(f"own basis / best other, {what}", float(high[row, level, row] / rivals.min()), 1))
+                checks.append(Check(f"own basis unexplained, {what}", float(high[row, level, row]), OWN_BOUND))
+                wrong = (row + 1) % len(filters.WAVELETS)
+                ratio = low[row, level, wrong] / np.delete(high[row, level], wrong).min()
+                controls.append(Control(f"own basis / best other, {what}: taken for {filters.WAVELETS[wrong]}", float(ratio), 1))
+            else:
+                controls.append(Control(f"least unexplained of all bases, {what}", float(low[row, level].min()), OWN_BOUND))
+    return Evidence(checks, controls, table | {"poolings": np.array(poolings), "wavelets": np.array(filters.WAVELETS)})
+
+
+@claim(
+    "C6",
+    "Each skip brings its own sub-band: cut at level l, the Haar U-Net loses the details of level l + 1 alone, a trained one more"
+    " of them than of any finer ones.",
+    formula=r"U_{\text{cut } l}\, x = x - d_{l+1}(x)\ \text{(Haar)},\qquad "
+    r"\max_{b \le l} \text{lost}_b < \text{lost}_{l+1}\ \text{(trained)}",
+    kind="statistical",
+    control="the Haar U-Net and the trained one with max pooling",
+    functions=["multires.unet.HaarUNet", "multires.unet.UNet"],
+)
+def c6(context: Context) -> Evidence:
+    """Cut each skip in turn, in the closed-form twin and in trained networks, and measure the output's sub-bands."""
+    _, run = shipped.network("average")
+    _, (inputs, clean) = shipped.pairs(context, run)
+    levels = run.model.levels
+    twin, broken = (HaarUNet(levels, pool) for pool in (average, maximum))
+    expected = np.eye(levels, levels + 1)
+    defects = [float(np.abs(ablation.ablate(each, each.skips, clean.double()).lost - expected).max()) for each in (twin, broken)]
+    found = {name: ablation.ablate(shipped.network(name)[0], shipped.network(name)[0].skips, inputs) for name in ("average", "max")}
+    before = shipped.untrained("average")
+    ratios = {name: each.finer_over_own(context.seed) for name, each in found.items()}
+    worst = int(ratios["max"][:, 1].argmax())
+    return Evidence(
+        [Check("Haar U-Net: |lost - identity|", defects[0], BOUNDS[torch.float64])]
+        + [
+            Check(f"finer bands' loss / own, skip at level {level}, average pooling", float(high), 1)
+            for level, (_, _, high) in enumerate(ratios["average"], start=1)
+        ],
+        [
+            Control("Haar U-Net: |lost - identity|: max pooling", defects[1], FLOOR),
+            Control(f"finer bands' loss / own, skip at level {worst + 1}, max pooling", float(ratios["max"][worst, 1]), 1),
+        ],
+        {name: each.lost for name, each in found.items()}
+        | {f"ratios_{name}": values for name, values in ratios.items()}
+        | {"untrained": ablation.ablate(before, before.skips, inputs).lost, "twin": expected},
+    )

@@ -1,0 +1,30 @@
+"""`multires bench`: our code beside its peers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time our code beside its peers, in one run; ratios are fastest peer / ours."""
+
+    name: Positional[Literal["haar"]] = "haar"
+    """What to time: haar, the transform beside PyWavelets and ptwt."""
+    json: Path | None = None
+    """Also write the rows to this file."""
+
+    def run(self) -> int:
+        """Measure, print, write."""
+        from analysis import bench, record, terminal
+        from multires import files
+
+        if self.json:
+            files.require_writable(self.json)
+        rows = list(terminal.progress(bench.haar_rows(), None, "timing"))
+        terminal.show_bench(rows)
+        if self.json:
+            files.write(self.json, record.dumps({"rows": rows}))
+        return 0

@@ -1,0 +1,62 @@
+"""`multires verify`: measure claims, print their table, write the evidence and the report."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from multires.errors import MultiresError
+
+if TYPE_CHECKING:
+    from analysis.record import Run
+
+FILES = ("arrays.npz", "evidence.json", "report.html")
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Verify the claims of docs/theory.md and write a report: exit 0 if all are supported, 1 if not, 2 if the call was wrong."""
+
+    claims: Positional[tuple[str, ...]] = ()
+    """Ids (B2) or letters of groups (B); all claims when none is named."""
+    data: str = "natural"
+    """natural, digits, mnist, fashion-mnist, cifar-10, or a path: an image, a folder of images, or an .npy array."""
+    seed: int = 0
+    """Fixes every random number."""
+    out: Path = Path("runs/verify")
+    """Folder for the report, the evidence and the figures' arrays."""
+    json: Path | None = None
+    """Also write the evidence to this file."""
+
+    def run(self) -> int:
+        """Measure, print, write."""
+        # torch's idle threads would spin at every small operation, which is ruinous where another process wants the core
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from analysis import claims, evidence, record, report, terminal
+        from multires import data, files
+
+        assert claims  # importing it registers the claims
+        chosen = evidence.select(self.claims)
+        if self.seed < 0:
+            raise MultiresError(f"--seed {self.seed}: seeds are 0 or more")
+        images = data.load(self.data)
+        for target in (*(self.out / name for name in FILES), *([self.json] if self.json else [])):
+            files.require_writable(target)
+        results = list(terminal.progress(evidence.run(chosen, images, self.seed), len(chosen), "verifying"))
+        run = record.Run(results, images, self.seed)
+        terminal.show(run)
+        self._write(run, report.page(run))
+        return 0 if run.supported else 1
+
+    def _write(self, run: "Run", page: str) -> None:
+        from analysis import record
+        from multires import files
+
+        content = record.dumps(run.to_json())
+        for name, part in zip(FILES, (record.arrays(run.results), content, page.encode()), strict=True):
+            files.write(self.out / name, part)
+        if self.json:
+            files.write(self.json, content)
+        print(f"report: {(self.out / FILES[-1]).resolve()}")

@@ -1,0 +1,66 @@
+"""Figures: each a function from Evidence to a matplotlib Figure, one style for all.
+
+`FIGURES` maps claim ids to their own figure; every other claim gets `margins`, which shows each defect beside its bound.
+"""
+
+import io
+from collections.abc import Callable
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from analysis.evidence import Evidence
+from analysis.figures import foundation, unets
+from analysis.figures.margins import margins
+from analysis.figures.style import STYLE
+
+Draw = Callable[[Evidence], Figure]
+FIGURES: dict[str, Draw] = {
+    "A4": foundation.smooth_convergence,
+    "A5": foundation.jump_convergence,
+    "A6": foundation.brownian,
+    "B2": foundation.pyramid,
+    "B6": foundation.other_poolings,
+    "C1": unets.haar_unet,
+    "C2": unets.pooled_activations,
+    "C3": unets.split_loss,
+    "C4": unets.optimum,
+    "C5": unets.bases,
+    "C6": unets.skips,
+    "C7": unets.truncation,
+}
+"""The claims with a figure of their own."""
+
+CAPTIONS = {
+    "A4": "Dots are measured errors, lines the limit law. Dashed, in two dimensions: the first image of the data.",
+    "A5": "Left: the jump on its law at every resolution. Right: its distance from the law is rounding; the control's is not.",
+    "A6": "Above: both laws. Below: measured over law, inside the interval that holds for all resolutions at once.",
+    "B2": "Each column is one level down. The first two rows come from code that shares nothing; the last is their difference.",
+    "C1": "Each column is one level down. Activations of the Haar U-Net above, PyWavelets' coefficients below: the same pictures.",
+    "C2": "Above: what a trained network pools in its liveliest channel, and PyWavelets' approximation of what it was given."
+    " Below: their distance at each pooling, against the same with max pooling.",
+    "C3": "The loss of the trained network, split over the levels of detail; the bars of one colour sum to its loss.",
+    "C4": "The distance of the trained map from the optimum at each resolution falls below 1 %; from the wrong one it does not.",
+    "C5": "Rows: networks, by their pooling. Columns: bases. Dark: the basis is all there; outlined: the network's own."
+    " The encoder has its own basis before training; what training adds is in the decoder.",
+    "C6": "Rows: which skip was cut. Columns: how much energy each sub-band of the output loses, coarser to the right.",
+    "C7": "Dots are measured errors of the output, lines the bound; the control, whose norms grow, does not converge.",
+    "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
+}
+DEFAULT_CAPTION = (
+    "Every defect the claim measured, for all dimensions and precisions, left of its bound; controls right of their floor."
+)
+
+
+def draw(id: str, evidence: Evidence) -> Figure:
+    """The figure of a claim, in the project's style."""
+    with mpl.rc_context(STYLE):
+        return FIGURES.get(id, margins)(evidence)
+
+
+def svg(id: str, evidence: Evidence) -> bytes:
+    """The claim's figure as SVG, the same bytes for the same evidence."""
+    stream = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        draw(id, evidence).savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
