@@ -25,14 +25,14 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 a claim is not supported, 2 the call was wrong, 130 stopped."""
-    command = tyro.cli(
-        Command,
-        prog="multires",
-        description="Checks, with evidence anyone can rerun, what the theory of multi-resolution U-Nets claims.",
-        args=arguments,
-        config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
-    )
     try:
+        command = tyro.cli(
+            Command,
+            prog="multires",
+            description="Checks, with evidence anyone can rerun, what the theory of multi-resolution U-Nets claims.",
+            args=arguments,
+            config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
+        )
         code = command.run()
         sys.stdout.flush()
     except MultiresError as error:

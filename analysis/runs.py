@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 
 from analysis import filters
@@ -76,7 +75,7 @@ def go(run: UNetRun, directory: Path, tensorboard: bool = False) -> Iterator[tra
     net = fresh(run)
     batches = partial(batch_of, run=run, patches=train)
     for record in training.fit(net, tasks.squared_distance, batches, run.training, directory, evaluate, tensorboard):
-        if isinstance(record, training.Finished) and PartialState().is_main_process:
+        if isinstance(record, training.Finished) and training.processes().is_main_process:
             checkpoints.write_weights(directory / WEIGHTS, record.model, card(run, record, evaluate(record.model)))
         yield record
 

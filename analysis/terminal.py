@@ -61,7 +61,7 @@ def show_study(rows: list[dict[str, Any]]) -> None:
         "side",
         "level",
         "seeds",
-        "own: unexplained (95 %)",
+        "own: unexplained",
         "best other",
         "own best",
         "untrained",
@@ -154,9 +154,10 @@ def show_bench(rows: list[dict[str, Any]]) -> None:
         table.add_column(heading, justify="right")
     for row in rows:
         if row["ratio"] is not None:
-            times = [row["ours_s"], row["copy_s"], *(row["peers"].get(peer) for peer in peers)]
+            times = [row["ours_s"], row.get("copy_s"), *(row["peers"].get(peer) for peer in peers)]
             shown = ["-" if value is None else f"{value * 1e3:.2f}" for value in times]
-            table.add_row(f"{row['ratio']:.1f}", row["case"], f"{row['copies']:.1f}", *shown)
+            copies = f"{row['copies']:.1f}" if "copies" in row else "-"
+            table.add_row(f"{row['ratio']:.2f}", row["case"], copies, *shown)
     console.print(table)
     for row in rows:
         if "value" in row:

@@ -17,8 +17,9 @@ from pathlib import Path
 from time import perf_counter
 from types import FrameType
 
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import parse_flag_from_env, set_seed
 from torch import Tensor, nn
 
 from multires import files
@@ -87,6 +88,18 @@ class Stopped(KeyboardInterrupt):
     """Ctrl-C, after the step it came in was finished and saved."""
 
 
+def processes() -> PartialState:
+    """Accelerate's view of this process among the others of the run, if there are any.
+
+    Accelerate joins processes on CPUs only if it is told that there is nothing else; left alone each would run for itself.
+    """
+    return PartialState(cpu=_cpu_only())
+
+
+def _cpu_only() -> bool:
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+
+
 def schedule(config: TrainingConfig) -> Callable[[int], float]:
     """The learning rate of a step as a share of the largest: linear over the warm-up, then half a cosine to zero."""
 
@@ -108,7 +121,8 @@ class _Log:
             kept = []
             for line in path.read_text().splitlines() if path.exists() else []:
                 with contextlib.suppress(ValueError):  # the last line, if the machine stopped while it was written
-                    if json.loads(line)["step"] <= step and step:
+                    record = json.loads(line)
+                    if 0 < step >= record["step"] and record["record"] != "finished":
                         kept.append(line)
             files.write(path, "".join(line + "\n" for line in kept).encode())
 
@@ -158,7 +172,7 @@ def fit(
 
     Raises MultiresError where the batch cannot be shared evenly, and where the loss is no longer finite.
     """
-    accelerator = Accelerator(log_with="tensorboard" if tensorboard else None, project_dir=directory)
+    accelerator = Accelerator(cpu=_cpu_only(), log_with="tensorboard" if tensorboard else None, project_dir=directory)
     if config.batch % accelerator.num_processes:
         raise MultiresError(
             f"batch = {config.batch}: {accelerator.num_processes} processes share it evenly, so it must be a multiple of that"

@@ -11,19 +11,20 @@ from tyro.conf import Positional
 class Bench:
     """Time our code beside its peers, in one run; ratios are fastest peer / ours."""
 
-    name: Positional[Literal["haar"]] = "haar"
-    """What to time: haar, the transform beside PyWavelets and ptwt."""
+    name: Positional[Literal["haar", "capture"]] = "haar"
+    """What to time: haar, the transform beside PyWavelets and ptwt; capture, recording activations beside the plain forward."""
     json: Path | None = None
     """Also write the rows to this file."""
 
     def run(self) -> int:
         """Measure, print, write."""
-        from analysis import bench, record, terminal
+        from analysis import bench, bench_capture, record, terminal
         from multires import files
 
         if self.json:
             files.require_writable(self.json)
-        rows = list(terminal.progress(bench.haar_rows(), None, "timing"))
+        timed = {"haar": bench.haar_rows, "capture": bench_capture.capture_rows}[self.name]()
+        rows = list(terminal.progress(timed, None, "timing"))
         terminal.show_bench(rows)
         if self.json:
             files.write(self.json, record.dumps({"rows": rows}))

@@ -1,5 +1,6 @@
 """`multires train`: one training run in a folder, begun or resumed."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,6 @@ class Train:
 
     def run(self) -> int:
         """Train, with progress on standard error, and say where the weights are."""
-        from accelerate import PartialState
-
         from analysis import runs, terminal
         from multires import training
 
@@ -47,16 +46,22 @@ class Train:
                 )
         else:
             directory = self.out or Path("runs") / f"{self.network}-{name}"
-            state = PartialState()
+            state = training.processes()
             if state.is_main_process:
                 runs.begin(self.preset, directory)
             state.wait_for_everyone()
             run = runs.read(directory)
+        if (
+            os.environ.get("ACCELERATE_USE_CPU") == "True"
+            and "MASTER_ADDR" in os.environ
+            and training.processes().num_processes == 1
+        ):
+            print("multires: accelerate launch --cpu starts one process unless given MPI; torchrun starts several", file=sys.stderr)
         last = None
         for record in terminal.training_progress(runs.go(run, directory, self.tensorboard), run.training.steps):
             if isinstance(record, training.Evaluated):
                 last = record
-        if PartialState().is_main_process:
+        if training.processes().is_main_process:
             loss = f"test loss {last.test_loss:.6g}; " if last else ""
             print(f"{loss}weights: {(directory / runs.WEIGHTS).resolve()}")
         sys.stdout.flush()

@@ -1,0 +1,238 @@
+"""The training loop: what a step does, what is written, and that a run goes on bit for bit however it was stopped."""
+
+import copy
+import json
+import math
+import os
+import random
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from multires import checkpoints, training
+from multires.configs import TrainingConfig
+from multires.errors import MultiresError
+from multires.training import Evaluated, Finished, Record, Saved, Started, Step, Stopped, fit, schedule
+
+CONFIG = TrainingConfig(steps=12, batch=4, learning_rate=1e-2, warmup=3, save_every=4, log_every=1, ema=0.9)
+
+
+class Noisy(nn.Module):
+    """A network that draws from all three global generators, so that a run depends on their states."""
+
+    def __init__(self, tied: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        if tied:
+            self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.randn_like(x) + random.random() + float(np.random.rand())  # noqa: NPY002 - the global one is meant
+        y: Tensor = self.second(self.first(x).relu()) + 0.1 * noise
+        return y
+
+
+def net(tied: bool = False) -> Noisy:
+    torch.manual_seed(5)
+    return Noisy(tied)
+
+
+def batches(step: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(4, 3, generator=generator)
+    return x, x.flip(1)
+
+
+def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    x, y = batch
+    value: Tensor = (model(x) - y).square().mean()
+    return value
+
+
+def run(folder: Path, config: TrainingConfig = CONFIG, tied: bool = False) -> Iterator[Record]:
+    return fit(net(tied), loss, batches, config, folder)
+
+
+def weights(records: list[Record]) -> dict[str, Tensor]:
+    last = records[-1]
+    assert isinstance(last, Finished)
+    return {name: tensor.clone() for name, tensor in last.model.state_dict().items()}
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    timeless = []
+    for line in (folder / "log.jsonl").read_text().splitlines():
+        fields = json.loads(line)
+        fields.pop("seconds", None)
+        fields.pop("path", None)
+        if fields["record"] != "started":
+            timeless.append(fields)
+    return timeless
+
+
+def test_records_come_in_order_and_are_logged(tmp_path: Path) -> None:
+    records = list(fit(net(), loss, batches, replace(CONFIG, log_every=4), tmp_path, evaluate=lambda model: 0.5))
+    kinds = [type(record) for record in records]
+    assert kinds == [Started] + [Step, Evaluated, Saved] * 3 + [Finished]
+    assert [record.step for record in records] == [0, *(k for k in (4, 8, 12) for _ in range(3)), 12]
+    started, first = records[:2]
+    assert isinstance(started, Started)
+    assert isinstance(first, Step)
+    assert (started.parameters, started.processes) == (24, 1)
+    assert first.learning_rate == pytest.approx(1e-2)
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["record"] for line in logged] == [kind.__name__.lower() for kind in kinds]
+    assert logged[1]["loss"] == first.loss
+
+
+def test_the_loop_is_adamw_with_clipping_schedule_and_average(tmp_path: Path) -> None:
+    """The same steps written out by hand, without the loop."""
+    config = replace(CONFIG, clip=0.05)
+    model = nn.Linear(3, 3)
+    twin = copy.deepcopy(model)
+    records = list(fit(model, loss, batches, config, tmp_path))
+    share = schedule(config)
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    average = None
+    for step in range(config.steps):
+        optimizer.param_groups[0]["lr"] = config.learning_rate * share(step)
+        optimizer.zero_grad()
+        value = loss(twin, batches(step))
+        value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), config.clip)
+        optimizer.step()
+        now = {name: tensor.clone() for name, tensor in twin.state_dict().items()}
+        average = now if average is None else {name: config.ema * average[name] + (1 - config.ema) * now[name] for name in now}
+        logged = records[1 + step + step // config.save_every]
+        assert isinstance(logged, Step)
+        assert logged.loss == pytest.approx(value.item(), rel=1e-6)
+        assert logged.gradient_norm == pytest.approx(norm.item(), rel=1e-6)
+        assert logged.learning_rate == pytest.approx(config.learning_rate * share(step))
+    assert average
+    for name, tensor in weights(records).items():
+        torch.testing.assert_close(tensor, average[name])
+
+
+def test_schedule_warms_up_linearly_and_ends_at_zero() -> None:
+    share = schedule(replace(CONFIG, steps=103, warmup=3))
+    assert [share(step) for step in range(4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert share(53) == pytest.approx(0.5)
+    assert share(103) == pytest.approx(0)
+    assert schedule(replace(CONFIG, warmup=0))(0) == 1
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("stop", [1, 5, 9, 13, 17])
+def test_an_abandoned_run_goes_on_bit_for_bit(stop: int, tied: bool, tmp_path: Path) -> None:
+    whole = weights(list(run(tmp_path / "whole", tied=tied)))
+    half = run(tmp_path / "half", tied=tied)
+    for _ in range(stop):
+        next(half)
+    half.close()
+    random.seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    resumed = list(run(tmp_path / "half", tied=tied))
+    assert resumed[0].step == max(0, (stop - 1) // 5 * 4)
+    assert_same(weights(resumed), whole)
+    assert lines(tmp_path / "half") == lines(tmp_path / "whole")
+
+
+def test_a_finished_run_gives_its_weights_again(tmp_path: Path) -> None:
+    whole = weights(list(run(tmp_path)))
+    again = list(run(tmp_path))
+    assert [type(record) for record in again] == [Started, Finished]
+    assert_same(weights(again), whole)
+
+
+def test_ctrl_c_finishes_the_step_and_saves_it(tmp_path: Path) -> None:
+    whole = weights(list(run(tmp_path / "whole")))
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupted(step: int) -> tuple[Tensor, ...]:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batches(step)
+
+    with pytest.raises(Stopped, match="stopped after step 6 of 12"):
+        list(fit(net(), loss, interrupted, CONFIG, tmp_path / "half"))
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert checkpoints.steps(tmp_path / "half" / "checkpoints") == [6]
+    assert_same(weights(list(run(tmp_path / "half"))), whole)
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    def impatient(step: int) -> tuple[Tensor, ...]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return batches(step)
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        list(fit(net(), loss, impatient, CONFIG, tmp_path))
+    assert not isinstance(stopped.value, Stopped)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:
+    def diverging(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        diverging.calls += 1  # type: ignore[attr-defined]
+        return loss(model, batch) * (math.nan if diverging.calls == 6 else 1)  # type: ignore[attr-defined]
+
+    diverging.calls = 0  # type: ignore[attr-defined]
+    with pytest.raises(MultiresError, match=r"step 6: loss nan.*learning rate"):
+        list(fit(net(), diverging, batches, CONFIG, tmp_path))
+    assert checkpoints.steps(tmp_path / "checkpoints") == [4]
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+    list(run(tmp_path))
+    place = tmp_path / "checkpoints" / "00000012"
+    (place / "optimizer.safetensors").write_bytes((place / "optimizer.safetensors").read_bytes()[:100])
+    with pytest.raises(MultiresError, match=r"optimizer\.safetensors: not a whole safetensors file"):
+        list(run(tmp_path))
+    (place / "state.json").write_text('{"step": 12,')
+    with pytest.raises(MultiresError, match=r"state\.json: cannot be read as JSON"):
+        list(run(tmp_path))
+
+
+def test_the_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    list(run(tmp_path))
+    with pytest.raises(MultiresError, match=r"bias is missing \(2 of 2 tensors are\)"):
+        list(fit(nn.Linear(3, 3), loss, batches, CONFIG, tmp_path))
+
+
+def test_only_the_newest_checkpoint_is_kept_and_nothing_is_pickled(tmp_path: Path) -> None:
+    list(run(tmp_path))
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json", ".jsonl"}
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000012"]
+
+
+def test_a_torn_last_line_of_the_log_is_forgotten(tmp_path: Path) -> None:
+    list(run(tmp_path))
+    before = lines(tmp_path)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"record": "step", "st')
+    list(run(tmp_path))
+    assert lines(tmp_path) == before
+
+
+def test_tensorboard_writes_its_log(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is an extra: pip install 'multires-toolkit[tensorboard]'")
+    list(fit(net(), loss, batches, CONFIG, tmp_path, tensorboard=True))
+    assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_training_knows_no_model() -> None:
+    source = Path(training.__file__).read_text()
+    assert "unet" not in source
+    assert "hvae" not in source
