@@ -24,7 +24,7 @@ docs: $(VENV)/installed-dev
 	@echo "docs: docs/_build/html/index.html"
 
 bench: $(VENV)/installed-dev
-	@$(BIN)/multires bench haar
+	@$(BIN)/multires bench haar && $(BIN)/multires bench capture
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python >= 3.11 is needed, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'

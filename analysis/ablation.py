@@ -31,12 +31,15 @@ class Ablation:
     def finer_over_own(self, seed: int = 0) -> np.ndarray:
         """The largest loss among the bands finer than a skip over that of its own band, for skips 1, 2, ...: (skip, 3).
 
-        The columns are the estimate and the ends of its 95 % bootstrap interval over images.
+        The columns are the estimate and the ends of its 95 % bootstrap interval over images. Infinite where the own band loses
+        nothing or gains.
         """
         counts = torch.cat([*resamples(self.energies.shape[-1], SAMPLES, torch.Generator().manual_seed(seed))])
-        drawn = _finer_over_own(_lost(self.energies @ counts.T)).quantile(torch.tensor([0.025, 0.975]).double(), -1)
-        estimate = _finer_over_own(_lost(self.energies.sum(-1, keepdim=True)))
-        return torch.cat([estimate, drawn.T], 1).numpy()
+        drawn = _finer_over_own(_lost(self.energies @ counts.T))
+        # without interpolation, which makes NaN of two infinities
+        low, high = drawn.quantile(0.025, -1, interpolation="lower"), drawn.quantile(0.975, -1, interpolation="higher")
+        estimate = _finer_over_own(_lost(self.energies.sum(-1, keepdim=True)))[:, 0]
+        return torch.stack([estimate, low, high], 1).numpy()
 
 
 def _lost(energies: Tensor) -> Tensor:
@@ -44,7 +47,8 @@ def _lost(energies: Tensor) -> Tensor:
 
 
 def _finer_over_own(lost: Tensor) -> Tensor:
-    return torch.stack([lost[level, :level].amax(0) / lost[level, level] for level in range(1, len(lost))])
+    pairs = [(lost[level, :level].amax(0), lost[level, level]) for level in range(1, len(lost))]
+    return torch.stack([torch.where(own > 0, finer / own, torch.inf) for finer, own in pairs])
 
 
 def band_energies(images: Tensor, levels: int) -> Tensor:
@@ -64,10 +68,10 @@ def ablate(net: nn.Module, skips: nn.ModuleList, inputs: Tensor) -> Ablation:
 
 
 def _energies(net: nn.Module, skip: nn.Module | None, inputs: Tensor, levels: int) -> Tensor:
-    cut = skip.register_forward_hook(lambda module, args, output: torch.zeros_like(output)) if skip else None
+    cut = skip.register_forward_hook(lambda module, args, output: torch.zeros_like(output)) if skip is not None else None
     try:
         with torch.inference_mode():
-            return torch.cat([band_energies(net(x), levels) for x in inputs.split(BATCH)], -1)
+            return band_energies(torch.cat([net(x) for x in inputs.split(BATCH)]), levels)  # at once: one mean for all images
     finally:
         if cut:
             cut.remove()

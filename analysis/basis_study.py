@@ -38,7 +38,7 @@ def grid() -> dict[str, UNetRun]:
 
 
 def rows(folders: dict[str, Path]) -> Iterator[Row]:
-    """Identify the basis of each finished run, trained and untrained; a row for each pooling, side and level, over its seeds."""
+    """Identify the basis in each finished run; a row for each pooling, weights, side and level, over the seeds."""
     for pooling in POOLINGS:
         found = [_measured(folder) for name, folder in folders.items() if name.rpartition("-")[0] == pooling]
         if found:
@@ -50,13 +50,15 @@ def _measured(folder: Path) -> Row:
     fit, held = shipped.samples(split(data.load(run.data), run.side), run.training.seed)
     generator = torch.Generator().manual_seed(run.training.seed)
     inputs, scored = tasks.pair(run.task, fit, generator)[0], tasks.pair(run.task, held, generator)[0]
-    before = runs.fresh(run).eval()
-    return {
-        "seed": run.training.seed,
-        "trained": basis.identify(net, run.model.levels, inputs, scored),
-        "untrained": basis.identify(before, run.model.levels, inputs, scored),
-        "cka": similarity(net, before, run.model.levels, scored),
-    }
+    networks = {"trained": net, **untrained(run)}
+    found = {name: basis.identify(each, run.model.levels, inputs, scored) for name, each in networks.items()}
+    cka = similarity(net, networks["untrained"], run.model.levels, scored)
+    return {"seed": run.training.seed, "cka": cka, **found}
+
+
+def untrained(run: UNetRun) -> dict[str, UNet]:
+    """What a trained network is held against: itself before the first step, and all of it at random."""
+    return {"untrained": runs.fresh(run), "random": runs.fresh(run, random_blocks=True)}
 
 
 def similarity(net: UNet, other: UNet, levels: int, inputs: Tensor) -> dict[tuple[basis.Side, int], float]:
@@ -72,7 +74,7 @@ def similarity(net: UNet, other: UNet, levels: int, inputs: Tensor) -> dict[tupl
 
 def _rows_of(pooling: str, found: list[Row]) -> Iterator[Row]:
     own = "haar" if pooling == "average" else pooling if pooling in filters.WAVELETS else None
-    for weights in ("trained", "untrained"):
+    for weights in ("trained", "untrained", "random"):
         for side in ("encoder", "decoder"):
             for level in range(len(found[0][weights][side].unexplained)):
                 tables = [each[weights][side] for each in found]
@@ -89,7 +91,7 @@ def _rows_of(pooling: str, found: list[Row]) -> Iterator[Row]:
                     },
                     "best": best,
                     "own_is_best": None if own is None else all(name == own for name in best),
-                    "cka_with_untrained": [each["cka"][side, level + 1] for each in found] if weights == "trained" else None,
+                    "one_minus_cka": [1 - each["cka"][side, level + 1] for each in found] if weights == "trained" else None,
                 }
 
 

@@ -12,7 +12,7 @@ def taps(wavelet: str) -> tuple[float, ...]:
     """The decomposition low-pass filter of a PyWavelets wavelet."""
     try:
         return tuple(pywt.Wavelet(wavelet).dec_lo)
-    except ValueError:
+    except (ValueError, TypeError):  # the latter for an empty name
         raise MultiresError(
             f"pooling {wavelet!r}: known are {', '.join(POOLINGS)}, and PyWavelets' discrete wavelets ({', '.join(WAVELETS)}, ...)"
         ) from None
@@ -24,7 +24,8 @@ def pooling(name: str) -> str | tuple[float, ...]:
 
 
 def label(pooling: str | tuple[float, ...]) -> str:
-    """The name of a pooling, given as `UNetConfig.pooling` holds it."""
+    """The name of a pooling, given as `UNetConfig.pooling` holds it; of several names of one filter that in the dictionary."""
     if isinstance(pooling, str):
         return pooling
-    return next((name for name in pywt.wavelist(kind="discrete") if tuple(pywt.Wavelet(name).dec_lo) == tuple(pooling)), "custom")
+    names = (*WAVELETS, *pywt.wavelist(kind="discrete"))
+    return next((name for name in names if taps(name) == tuple(pooling)), "custom")

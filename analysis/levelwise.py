@@ -1,8 +1,9 @@
 r"""Level-wise operators: $U f = P_0 f + \sum_j T_j (P_{j+1} - P_j) f$ with each $T_j$ acting in the detail space $U_j$ alone.
 
 They are the U-Nets of theorem C7: each resolution has an operator of its own, of norm at most L. Here $T_j$ turns the phase of
-every Fourier mode of the Haar coefficients at scale $2^{-j}$ at random and weakens it at most by half; a nonlinear one follows
-that with a leaky ReLU, which is 1-Lipschitz and keeps 0.
+every Fourier mode of the Haar coefficients at scale $2^{-j}$ at random and weakens it at most by a fifth; a nonlinear one
+follows that with a leaky ReLU, which is 1-Lipschitz and keeps 0. So no level keeps less than 0.8 * 0.9 of L, and the output's
+error falls as evenly as the input's, whatever the seed.
 """
 
 from collections.abc import Callable
@@ -13,8 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from analysis import oracle
 from multires import haar
 from multires.spaces import Function, distance, embed, norm, restrict
+
+WEAKENED, LEAK = 0.2, 0.9
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,12 @@ class Operator:
     def _turn(self, band: Tensor, j: int, k: int) -> Tensor:
         rng = np.random.default_rng([self.seed, j, k])
         axes = tuple(range(2, band.ndim))
-        modes = torch.fft.rfftn(band, dim=axes)
-        phases = np.exp(2j * np.pi * rng.random(modes.shape)) * rng.uniform(0.5, 1, modes.shape)
-        turned = torch.fft.irfftn(modes * torch.from_numpy(phases), s=band.shape[2:], dim=axes)
+        noise = np.fft.rfftn(rng.standard_normal(band.shape[2:]))  # of a real field, so that real bands stay real
+        size = np.abs(noise)
+        gains = noise / size * (1 - WEAKENED * np.exp(-(size**2) / band[0, 0].numel()))  # exp(...) is uniform for a complex mode
+        turned = torch.fft.irfftn(torch.fft.rfftn(band, dim=axes) * torch.from_numpy(gains), s=band.shape[2:], dim=axes)
         scaled: Tensor = self.bound * self.growth**j * turned
-        return functional.leaky_relu(scaled, 0.2) if self.nonlinear else scaled
+        return functional.leaky_relu(scaled, LEAK) if self.nonlinear else scaled
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,15 @@ def truncation(
     """Compare U on P_J f with U on f, for a function given analytically.
 
     U f is computed at resolution `finest`; what lies beyond is orthogonal to it and at most bound ‖f - P_finest f‖, which is added.
+    The input's errors are those of the best approximations, by PyWavelets, so a truncation that is not P_J exceeds its bound.
     """
     best = restrict(f, finest, d)
-    whole, beyond = operator(best), bound * distance(f, best)
+    unresolved = distance(f, best)
+    whole, beyond = operator(best), bound * unresolved
     outputs, inputs = [], []
     for j in resolutions:
-        x = restrict(f, j, d)
-        difference = whole - embed(operator(x), finest - j)
+        difference = whole - embed(operator(restrict(f, j, d)), finest - j)
         outputs.append(float(np.hypot(float(norm(difference)), beyond)))
-        inputs.append(distance(f, x))
+        mean = oracle.repeat(oracle.approximation(best.numpy(), d, finest - j), d, finest - j)
+        inputs.append(float(np.hypot(float(norm(best - torch.from_numpy(mean))), unresolved)))
     return Truncation(resolutions, np.array(outputs), np.array(inputs))

@@ -16,7 +16,7 @@ from multires import checkpoints, data, files, plain, tasks, training
 from multires.configs import UNetRun
 from multires.errors import MultiresError
 from multires.patches import Patches, split
-from multires.unet import UNet
+from multires.unet import Block, UNet
 
 CONFIG, WEIGHTS = "run.json", "weights.safetensors"
 TEST_TILES, TEST_BATCH, TEST_SEED = 384, 64, 1_000_003
@@ -30,7 +30,8 @@ def begin(run: UNetRun, directory: Path) -> UNetRun:
         run = replace(run, model=replace(run.model, pooling=filters.pooling(run.model.pooling)))
     train, _ = split(data.load(run.data), run.side)
     run = replace(run, model=replace(run.model, channels=train.channels))
-    UNet(run.model)(torch.zeros(1, train.channels, run.side, run.side))  # what does not fit has to fail before anything is written
+    blank = torch.zeros(1, train.channels, run.side, run.side)  # what does not fit has to fail before anything is written
+    UNet(run.model)(tasks.pair(run.task, blank, torch.Generator())[0])
     files.require_writable(directory / CONFIG)
     files.write_json(directory / CONFIG, {"kind": "unet", **plain.to_json(run)})
     return run
@@ -44,11 +45,15 @@ def read(directory: Path) -> UNetRun:
     return plain.from_json(UNetRun, values, str(directory / CONFIG))
 
 
-def fresh(run: UNetRun) -> UNet:
-    """The network of a run before its first step."""
+def fresh(run: UNetRun, random_blocks: bool = False) -> UNet:
+    """The network of a run before its first step, when blocks are the identity; or with all of its weights drawn at random."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)
-        return UNet(run.model)
+        net = UNet(run.model)
+        for block in net.modules():
+            if random_blocks and isinstance(block, Block):
+                block.last.reset_parameters()
+        return net
 
 
 def loss_on(net: nn.Module, inputs: Tensor, targets: Tensor) -> float:
@@ -87,6 +92,8 @@ def card(run: UNetRun, finished: training.Finished, test_loss: float) -> dict[st
         "kind": "unet",
         "run": plain.to_json(run),
         "pooling": filters.label(run.model.pooling),
+        "data": run.data,
+        "seed": run.training.seed,
         "parameters": sum(parameter.numel() for parameter in finished.model.parameters()),
         "steps": finished.step,
         "seconds": round(finished.seconds, 1),

@@ -37,10 +37,10 @@ def samples(patches: tuple[Patches, Patches], seed: int, fit_on: int = FIT, scor
     Colour channels count as images of their own.
     """
     train, held_out = patches
-    tiles = train.tiles(fit_on)
-    if len(tiles) < fit_on:
-        tiles = torch.cat([tiles, train.batch(fit_on - len(tiles), seed, 0)])
-    fit, held = (x.flatten(0, 1)[:, None] for x in (tiles, held_out.tiles(score_on)))
+    tiles = train.tiles(wanted := -(-fit_on // train.channels))
+    if len(tiles) < wanted:
+        tiles = torch.cat([tiles, train.batch(wanted - len(tiles), seed, 0)])
+    fit, held = (x.flatten(0, 1)[:, None] for x in (tiles, held_out.tiles(-(-score_on // train.channels))))
     return fit[:fit_on], held[:score_on]
 
 

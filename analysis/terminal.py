@@ -82,7 +82,7 @@ def _compared(row: dict[str, Any], before: dict[str, Any]) -> list[str]:
     values = row["unexplained"]
     other = min((name for name in values if name != own), key=lambda name: float(values[name]["mean"]))
     shown = f"{scientific(values[other]['mean'])} {other}"
-    cka = scientific(1 - float(np.mean(row["cka_with_untrained"])))
+    cka = scientific(float(np.mean(row["one_minus_cka"])))
     if own not in values:
         return ["-", shown, "-", f"{scientific(min(v['mean'] for v in before['unexplained'].values()))}", cka]
     mean, low, high = (values[own][name] for name in ("mean", "low", "high"))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis import oracle
 from multires.pooling import average
 from multires.spaces import embed
 from multires.unet import LinearUNet
@@ -42,8 +43,10 @@ class Gaussian:
 
     @cached_property
     def projections(self) -> list[Tensor]:
-        """The matrices of P_j for j = 0, ..., resolution."""
-        return [self.projected(self.identity, j) for j in range(self.resolution + 1)]
+        """The matrices of P_j for j = 0, ..., resolution, by PyWavelets: the loss shares no pooling with the optimum."""
+        cells = self.shaped(self.identity).numpy()
+        means = [oracle.approximation(cells, self.dimension, self.resolution - j) for j in range(self.resolution + 1)]
+        return [torch.from_numpy(mean).flatten(1).T for mean in means]
 
     @property
     def identity(self) -> Tensor:

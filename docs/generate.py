@@ -1,14 +1,18 @@
-"""Write what the docs take from the code: docs/theory.md, the table of the README, and the README's figure.
+"""Write what the docs take from the code: docs/theory.md, the README's table and figure, and the tables of studies.
 
-Run it as `make docs` does: `python docs/generate.py`. A test compares the two texts with what it would write.
+Run it as `make docs` does: `python docs/generate.py`. A test compares the texts with what it would write.
 """
 
 import ast
+import sys
 from pathlib import Path
 
 from analysis import claims, figures
 from analysis.evidence import Claim, Context, select
 from multires import data
+
+sys.path.insert(0, str(Path(__file__).parent))
+import study_pages
 
 assert claims
 ROOT = Path(__file__).parents[1]
@@ -42,6 +46,7 @@ def theory() -> str:
     for letter, title in GROUPS.items():
         parts.append(f"## {letter}. {title}\n")
         parts += [_section(claim, tests.get(claim.id, [])) for claim in select([letter])]
+    parts.append(study_pages.paragraph())
     return "\n".join(parts)
 
 
@@ -77,7 +82,8 @@ def readme(text: str) -> str:
 
 
 def main() -> None:
-    """Write all three."""
+    """Write all of them."""
+    (ROOT / "docs" / "unet-basis.md").write_text(study_pages.table())
     (ROOT / "docs" / "theory.md").write_text(theory())
     (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text()))
     (b2,) = select(["B2"])

@@ -5,6 +5,7 @@ all. Weights are one safetensors file and one JSON file, the *card*, that says w
 """
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from multires import files
 from multires.errors import MultiresError
 
 STATE = "state.json"
+NAME = re.compile("[0-9]{8,}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -69,23 +71,27 @@ def write_weights(path: Path, module: nn.Module, card: Mapping[str, Any], dtype:
 
 def steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, in order."""
-    return sorted(int(path.name) for path in folder.glob("[0-9]*") if (path / STATE).is_file())
+    return sorted(int(path.name) for path in folder.glob("[0-9]*") if NAME.fullmatch(path.name) and (path / STATE).is_file())
 
 
 def write(folder: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
     """Write the checkpoint of a step, then remove the older ones: `parts` are files of tensors by name, `state` is JSON."""
     place, beside = folder / f"{step:08d}", folder / f".{step:08d}"
-    if place.exists():  # it came from the same run at the same step: keep what is whole
+    if (place / STATE).is_file():  # it came from the same run at the same step: keep what is whole
         return place
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    for name, tensors in parts.items():
-        save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, beside / f"{name}.safetensors")
-    files.write_json(beside / STATE, state)
-    for file in beside.iterdir():
-        with file.open("rb+") as written:
-            os.fsync(written.fileno())
-    beside.rename(place)
+    try:
+        for unfinished in (beside, place):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for name, tensors in parts.items():
+            save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, beside / f"{name}.safetensors")
+        files.write_json(beside / STATE, state)
+        for file in beside.iterdir():
+            with file.open("rb+") as written:
+                os.fsync(written.fileno())
+        beside.rename(place)
+    except (OSError, SafetensorError) as error:
+        raise MultiresError(f"{place}: cannot be written ({error})") from None
     for before in steps(folder):
         if before < step:
             shutil.rmtree(folder / f"{before:08d}")

@@ -2,9 +2,18 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from multires.errors import MultiresError
+
+
+def _require_known(config: object, *names: str) -> None:
+    """Raise MultiresError where a field is none of the values that its Literal lists."""
+    hints = get_type_hints(type(config))
+    for name in names:
+        value, known = getattr(config, name), get_args(hints[name])
+        if value not in known:
+            raise MultiresError(f"{name} = {value!r}: known are {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class UNetConfig:
             raise MultiresError("widths = (): give the channels at each level, for example 24 24 24 for two levels")
         if self.dimension not in (1, 2, 3):
             raise MultiresError(f"dimension = {self.dimension}: U-Nets have 1, 2 or 3 spatial axes")
+        _require_known(self, "skips", "padding")
 
     @property
     def levels(self) -> int:
@@ -58,8 +68,9 @@ class Task:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what is no task."""
-        if not self.noise >= 0:
-            raise MultiresError(f"noise = {self.noise}: a standard deviation is 0 or more")
+        _require_known(self, "name")
+        if not 0 <= self.noise < math.inf:
+            raise MultiresError(f"noise = {self.noise}: a standard deviation is 0 or more, and finite")
         if self.levels < 1:
             raise MultiresError(f"levels = {self.levels}: super-resolution loses 1 resolution or more")
 
@@ -98,8 +109,8 @@ class TrainingConfig:
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise MultiresError(f"{name} = {getattr(self, name)}: must be positive")
-        if not self.weight_decay >= 0:
-            raise MultiresError(f"weight_decay = {self.weight_decay}: must be 0 or more")
+        if not 0 <= self.weight_decay < math.inf:
+            raise MultiresError(f"weight_decay = {self.weight_decay}: must be 0 or more, and finite")
         if not 0 <= self.ema < 1:
             raise MultiresError(f"ema = {self.ema}: must lie in [0, 1); 0 keeps the last weights")
 
@@ -115,6 +126,11 @@ class UNetRun:
     """natural, digits, mnist, fashion-mnist, cifar-10, or a path."""
     side: int = 32
     """Side of the patches, in pixels."""
+
+    def __post_init__(self) -> None:
+        """Raise MultiresError for what no run can have."""
+        if self.side < 1:
+            raise MultiresError(f"side = {self.side}: must be 1 or more")
 
 
 PRESETS = {

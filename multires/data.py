@@ -147,7 +147,7 @@ def _cifar10() -> Images:
     except (tarfile.TarError, zlib.error, EOFError, KeyError, OSError) as error:
         raise MultiresError(f"{path}: not the CIFAR-10 archive, or corrupt ({error}); delete it, then fetch it again") from None
     images = _scaled(np.concatenate(parts))
-    return Images("cifar-10", f"{len(images):,} colour images of 32 x 32", (images,), test=len(parts[-1]) // record)
+    return Images("cifar-10", f"{len(images):,} colour images of 32 x 32", (images,), test=len(parts[-1]))
 
 
 SETS: dict[str, Callable[[], Images]] = {

@@ -80,7 +80,7 @@ def split(images: Images, side: int) -> tuple[Patches, Patches]:
     if not train:
         shapes = ", ".join(sorted({f"{batch.shape[2]} x {batch.shape[3]}" for batch in batches}))
         raise MultiresError(
-            f"{images.name}: {len(batches[0])} images of {shapes} have no room for disjoint patches of {side} x {side}"
+            f"{images.name}: {sum(map(len, batches))} images of {shapes} have no room for disjoint patches of {side} x {side}"
             " to train and to test on; name larger images"
         )
     return Patches(tuple(train), side), Patches(tuple(test), side)

@@ -1,5 +1,6 @@
 """Typed configurations: dataclasses of plain values, to JSON and back without loss, strict about every field."""
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -50,8 +51,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return tuple(_value(parts[0], item, where) for item in value)
     elif origin is typing.Literal and value in parts:
         return value
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    elif hint is float and type(value) in (int, float):
+        with contextlib.suppress(OverflowError):  # an integer beyond every float
+            return float(value)
     elif isinstance(hint, type) and type(value) is hint:
         return value
     expected = " or ".join(map(repr, parts)) if origin is typing.Literal else getattr(hint, "__name__", str(hint))

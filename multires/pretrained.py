@@ -25,13 +25,15 @@ def path_of(name: str | Path) -> Path:
     path = Path(name)
     if str(name) in names():
         return FOLDER / f"{name}.safetensors"
-    if path.is_dir():
-        return path / "weights.safetensors"
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError:  # a name too long for any file
+        there = False
+    if not there:
         raise MultiresError(
             f"no weights {str(name)!r}: shipped are {', '.join(names())}; or give a .safetensors file or a run's folder"
         )
-    return path
+    return path / "weights.safetensors" if path.is_dir() else path
 
 
 def card(name: str | Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from multires import checkpoints, files
+from multires.errors import MultiresError
 
 BYTES = 16384  # room for the state of Python's or NumPy's generator as JSON, padded so that processes have rows of one length
 
@@ -71,6 +72,12 @@ class State:
         if not found:
             return
         place = folder / f"{found[-1]:08d}"
+        try:
+            self._take_up(place)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise MultiresError(f"{place}: not a checkpoint of this training ({type(error).__name__}: {error})") from None
+
+    def _take_up(self, place: Path) -> None:
         state = files.read_json(place / checkpoints.STATE)
         checkpoints.load_into(self.bare, checkpoints.read_tensors(place / "model.safetensors"), str(place))
         checkpoints.load_into(self.ema, checkpoints.read_tensors(place / "ema.safetensors"), str(place))
@@ -82,9 +89,8 @@ class State:
         self.scheduler.load_state_dict(state["schedule"])
         self.step, self.seconds = state["step"], state["seconds"]
         if state["processes"] == self.accelerator.num_processes:
-            _set_random(
-                checkpoints.read_tensors(place / "random.safetensors"), self.accelerator.process_index, self.accelerator.device
-            )
+            rows = checkpoints.read_tensors(place / "random.safetensors")
+            _set_random(rows, self.accelerator.process_index, self.accelerator.device)
 
 
 def _random_tensors(device: torch.device) -> dict[str, Tensor]:

@@ -55,8 +55,15 @@ class Block(nn.Module):
         super().__init__()
         convolution = partial(CONVOLUTIONS[dimension], width, width, 3, padding=1, padding_mode=PADDINGS[padding])
         self.body = nn.Sequential(nn.SiLU(), convolution(), nn.SiLU(), convolution())
-        for parameter in self.body[3].parameters():
+        for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
+
+    @property
+    def last(self) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+        """W_2."""
+        last = self.body[3]
+        assert isinstance(last, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        return last
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x and its residual; the shape stays."""

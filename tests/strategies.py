@@ -1,10 +1,13 @@
 """Every Hypothesis strategy of the tests, and the tolerances they are compared with."""
 
 import numpy as np
+import pywt
 import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
+
+from multires.configs import Task, TrainingConfig, UNetConfig, UNetRun
 
 DTYPES = [torch.float64, torch.float32]
 MOST_CELLS = {1: 5, 2: 3, 3: 2}  # the finest resolution drawn, for each d
@@ -38,3 +41,56 @@ def fields(draw: st.DrawFn, coarsest: int = 0, dyadic: bool = True, count: int =
     shape = draw(shapes(coarsest, dyadic))
     dtype = draw(st.sampled_from(DTYPES))
     return [torch.from_numpy(draw(values(shape))).to(dtype) for _ in range(count)]
+
+
+@st.composite
+def unet_configs(draw: st.DrawFn) -> UNetConfig:
+    """Small U-Nets of every kind."""
+    return UNetConfig(
+        channels=draw(st.sampled_from([1, 3])),
+        widths=tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))),
+        blocks=draw(st.integers(1, 2)),
+        dimension=draw(st.integers(1, 3)),
+        pooling=draw(st.sampled_from(["average", "max", "subsample", "blur", "strided", tuple(pywt.Wavelet("db2").dec_lo)])),
+        skips=draw(st.sampled_from(["add", "concatenate", "none"])),
+        padding=draw(st.sampled_from(["periodic", "zeros"])),
+    )
+
+
+@st.composite
+def unet_runs(draw: st.DrawFn) -> UNetRun:
+    """Runs with any values that a run may have, trainable or not."""
+    count, positive = st.integers(1, 10**12), st.floats(0, exclude_min=True, allow_infinity=False)
+    finite, not_negative = st.floats(allow_nan=False, allow_infinity=False), st.floats(0, allow_infinity=False)
+    model = UNetConfig(
+        channels=draw(count),
+        widths=tuple(draw(st.lists(count, min_size=1))),
+        blocks=draw(count),
+        dimension=draw(st.integers(1, 3)),
+        pooling=draw(st.text() | st.lists(finite).map(tuple)),
+        skips=draw(st.sampled_from(["add", "concatenate", "none"])),
+        padding=draw(st.sampled_from(["periodic", "zeros"])),
+    )
+    task = Task(draw(st.sampled_from(["denoise", "super-resolve", "autoencode"])), draw(not_negative), draw(count))
+    training = TrainingConfig(
+        steps=draw(count),
+        batch=draw(count),
+        learning_rate=draw(positive),
+        weight_decay=draw(not_negative),
+        warmup=draw(st.integers(0)),
+        clip=draw(positive),
+        ema=draw(st.floats(0, 1, exclude_max=True)),
+        seed=draw(st.integers(0)),
+        log_every=draw(count),
+        save_every=draw(count),
+    )
+    return UNetRun(model, task, training, draw(st.text()), draw(count))
+
+
+def json_values() -> st.SearchStrategy[object]:
+    """What JSON can hold."""
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )

@@ -25,7 +25,7 @@ BELOW = {  # what each module of multires may import of multires
     "unet": {"errors", "configs", "pooling", "spaces"},
     "tasks": {"configs", "pooling"},
     "checkpoints": {"errors", "files"},
-    "state": {"checkpoints", "files"},
+    "state": {"errors", "checkpoints", "files"},
     "training": {"errors", "configs", "files", "state"},
     "pretrained": {"errors", "configs", "plain", "files", "checkpoints", "unet"},
 }

@@ -90,7 +90,7 @@ def c1(context: Context) -> Evidence:
     "L2-optimality passes down: trained into V_j, a linear U-Net finds P_j of the best operator into V_J, at every resolution.",
     formula=r"\arg\min_U \mathbb{E}\|U x - P_j w\|^2 = P_j\, C (C + s^2 I)^{-1},\qquad w \sim N(0, C),\; x = w + s\,\epsilon",
     kind="convergence",
-    control="the wrong target: the optimum into V_(j+1)",
+    control="the wrong target: the optimum into V_(j+1); the projection alone, which leaves the noise in",
     functions=["multires.unet.LinearUNet", "multires.pooling.average"],
 )
 def c4(context: Context) -> Evidence:
@@ -111,6 +111,9 @@ def c4(context: Context) -> Evidence:
         found += [
             Control(f"distance of U_{j} from P_{j + 1} W, {name}", value, WRONG_TARGET_FLOOR) for j, value in enumerate(wrong)
         ]
+        finest = data.resolution
+        noisy = wiener.distance(data.projections[finest], data.wiener)
+        found.append(Control(f"{name}: P_{finest} alone, distance from P_{finest} W", noisy, WRONG_TARGET_FLOOR))
         arrays |= {f"steps_{number}": np.array([s for s, _ in curve]), f"distances_{number}": np.array([v for _, v in curve])}
     return Evidence(checks, found, arrays | {"cases": np.array(list(cases))})
 

@@ -1,34 +1,42 @@
 """Claims C2, C3, C5 and C6: what trained U-Nets do, measured on the shipped weights and patches of real images."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from analysis import ablation, basis, filters, oracle, shipped
+from analysis import ablation, basis, basis_study, filters, oracle, shipped
 from analysis.capture import Tensors, capture
 from analysis.evidence import Check, Context, Control, Evidence, claim
 from analysis.measure import BOUNDS, FLOOR, Defects, dtype_name, gap, keep_worst, relative, size
+from multires import tasks
 from multires.pooling import average, maximum
 from multires.unet import HaarUNet, Pooling, UNet
 
 MAX_POOLING_FLOOR = 0.1
+SAME_FLOOR = 0.01  # that net's activations are smoother
 OWN_BOUND = 1e-3  # a basis that the activations carry leaves less than this unexplained; without one they leave more
 FIRST_LEVEL = 2  # at level 1 several filters give nearly the same
 MANY_PATCHES, CONTROL_PATCHES = 1000, 64
 
 
 class _Agreement:
-    """How far what a site pools is from PyWavelets' approximation of what it was given, relative to that; channel by channel."""
+    """How far what a site pools is from PyWavelets' approximation of what it was given, relative to that; channel by channel.
 
-    def __init__(self) -> None:
+    With `instead` that is what this pooling makes of the same activation.
+    """
+
+    def __init__(self, instead: Pooling | None = None) -> None:
+        self.instead = instead
         self.worst = 0.0
         self._missed: Tensor | float = 0.0
         self._size: Tensor | float = 0.0
 
     def update(self, outputs: Tensors, inputs: Tensors) -> None:
         (activation,), (pooled,) = inputs, outputs
+        pooled = self.instead(activation) if self.instead else pooled
         truth = torch.from_numpy(oracle.approximation(activation.numpy(), activation.ndim - 2))
         self.worst = float(np.max([self.worst, gap(pooled, truth, activation)]))
         self._missed = self._missed + size(pooled.double() - truth).square().sum(0)
@@ -40,9 +48,9 @@ class _Agreement:
         return float(torch.as_tensor(self._missed / self._size).sqrt().median())
 
 
-def _agreement(pooling: str, inputs: Tensor, dtype: torch.dtype) -> dict[str, _Agreement]:
+def _agreement(pooling: str, inputs: Tensor, dtype: torch.dtype, instead: Pooling | None = None) -> dict[str, _Agreement]:
     net = copy.deepcopy(shipped.network(pooling)[0]).to(dtype)
-    with torch.inference_mode(), capture(net, "pools.*", inputs=True, reduce=_Agreement) as record:
+    with torch.inference_mode(), capture(net, "pools.*", inputs=True, reduce=partial(_Agreement, instead)) as record:
         for x in inputs.split(basis.BATCH):
             net(x.to(dtype))
     return record
@@ -53,7 +61,7 @@ def _agreement(pooling: str, inputs: Tensor, dtype: torch.dtype) -> dict[str, _A
     "At every pooling site of a trained average-pooling U-Net, what is pooled is PyWavelets' approximation of the activation.",
     formula=r"\operatorname{pool}(a) = 2^{-d/2}\, cA_1(a)\qquad\text{for every channel of every pooled activation } a",
     kind="exact",
-    control="the max-pooling net, at its median channel",
+    control="max pooling of the same activations, and the max-pooling net, at their median channels",
     functions=["multires.unet.UNet", "multires.pooling.average", "multires.pretrained.load_unet"],
 )
 def c2(context: Context) -> Evidence:
@@ -68,6 +76,9 @@ def c2(context: Context) -> Evidence:
     others = _agreement("max", inputs[:CONTROL_PATCHES], torch.float64)
     arrays |= {"max": np.array([others[site].typical for site in sorted(others)])}
     controls = [Control(f"{site}, every channel: max pooling", others[site].typical, MAX_POOLING_FLOOR) for site in sorted(others)]
+    same = _agreement("average", inputs[:CONTROL_PATCHES], torch.float64, maximum)
+    what = "every channel: max pooling of the same activation"  # which an activation without structure would not tell apart
+    controls += [Control(f"{site}, {what}", same[site].typical, SAME_FLOOR) for site in sorted(same)]
     return Evidence(checks, controls, arrays | _pyramid(net, context), note=f"{len(inputs)} patches")
 
 
@@ -87,8 +98,12 @@ def _pyramid(net: UNet, context: Context) -> dict[str, np.ndarray]:
 
 
 def _split_defects(output: Tensor, target: Tensor, pool: Pooling) -> Defects:
-    """|U x - w|^2 against the loss after pooling plus PyWavelets' detail losses, at each level: relative, the worst over images."""
+    """|U x - w|^2 against the loss after pooling plus PyWavelets' detail losses, at each level: the worst over images.
+
+    Relative to |U x - w| (|U x| + |w|): pooling rounds U x and w, whose sizes the loss does not see.
+    """
     error = output.double() - target.double()
+    scale = size(error) * (size(output) + size(target))
     x, d, found = error.numpy()[:, 0], error.ndim - 2, Defects()
     whole, details = size(error).square(), torch.zeros(len(error), 1, dtype=torch.float64)
     pooled = output, target
@@ -98,7 +113,7 @@ def _split_defects(output: Tensor, target: Tensor, pool: Pooling) -> Defects:
             details += size(torch.from_numpy(band)[:, None]).square() * 2.0 ** (-level * d)
         pooled = pool(pooled[0]), pool(pooled[1])
         coarse = size(pooled[0].double() - pooled[1].double()).square()
-        keep_worst(found, f"level {level}", relative((coarse + details - whole).abs(), whole))
+        keep_worst(found, f"level {level}", relative((coarse + details - whole).abs(), scale))
     return found
 
 
@@ -123,6 +138,11 @@ def c3(context: Context) -> Evidence:
             checks.append(Check(name, value, BOUNDS[dtype], dtype_name(dtype)))
     found = _split_defects(double, target.double(), maximum)
     controls = [Control(f"{name}: max pooling", value, FLOOR) for name, value in found.items()]
+    whole = size(double - target.double()).square().mean()
+    trained_on = tasks.squared_distance(nn.Identity(), (double, target.double()))
+    absolute = (double - target.double()).abs().mean()
+    checks.append(Check("the loss of training is this one", float((trained_on / whole - 1).abs()), BOUNDS[torch.float64]))
+    controls.append(Control("the loss of training is this one: absolute errors", float((absolute / whole - 1).abs()), FLOOR))
     arrays = {name: _shares(y - target) for name, y in (("trained", output), ("untrained", before), ("noise", inputs))}
     return Evidence(checks, controls, arrays)
 
@@ -151,8 +171,9 @@ def c5(context: Context) -> Evidence:
     for pooling in poolings:
         net, run = shipped.network(pooling)
         (fit, _), (held, _) = shipped.pairs(context, run)
-        for label, each in (("trained", net), ("untrained", shipped.untrained(pooling))):
-            for side, found in basis.identify(each, run.model.levels, fit, held).items():
+        for label, each in {"trained": net, **basis_study.untrained(run)}.items():
+            share = 1 if label == "trained" else 2  # what is only drawn is measured on half of the patches
+            for side, found in basis.identify(each, run.model.levels, fit[::share], held[::share]).items():
                 for name in ("unexplained", "low", "high"):
                     arrays.setdefault(f"{label}_{side}_{name}", []).append(getattr(found, name))
     table = {name: np.array(values) for name, values in arrays.items()}  # (pooling, level, wavelet)

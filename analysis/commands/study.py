@@ -1,5 +1,6 @@
 """`multires study`: a grid of training runs and its table."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ class Study:
 
     def run(self) -> int:
         """Train what is left, measure what is finished, print."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in verify: idle threads must not spin
         from analysis import study, terminal
         from multires import files
 

@@ -42,7 +42,8 @@ CAPTIONS = {
     "C3": "The loss of the trained network, split over the levels of detail; the bars of one colour sum to its loss.",
     "C4": "The distance of the trained map from the optimum at each resolution falls below 1 %; from the wrong one it does not.",
     "C5": "Rows: networks, by their pooling. Columns: bases. Dark: the basis is all there; outlined: the network's own."
-    " The encoder has its own basis before training; what training adds is in the decoder.",
+    " Before training blocks are the identity, so the encoder has its own basis; at random it keeps it roughly; trained, well."
+    " In the decoder only training brings it, at the coarse levels.",
     "C6": "Rows: which skip was cut. Columns: how much energy each sub-band of the output loses, coarser to the right.",
     "C7": "Dots are measured errors of the output, lines the bound; the control, whose norms grow, does not converge.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",

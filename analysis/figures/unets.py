@@ -119,12 +119,13 @@ def bases(evidence: Evidence) -> Figure:
     a = evidence.arrays
     poolings, wavelets = [str(p) for p in a["poolings"]], [str(w) for w in a["wavelets"]]
     levels = a["trained_encoder_unexplained"].shape[1]
-    figure = Figure(figsize=(10.6, 10.8))
-    above, below = _halves(figure, (12, 5))
-    panels = above.subplots(4, levels - 1, sharex=True, sharey=True)
-    cases = [(side, state) for side in ("encoder", "decoder") for state in ("untrained", "trained")]
+    figure = Figure(figsize=(10.6, 14.4))
+    above, below = _halves(figure, (18, 5))
+    panels = above.subplots(6, levels - 1, sharex=True, sharey=True)
+    cases = [(side, state) for side in ("encoder", "decoder") for state in ("untrained", "random", "trained")]
     for row, (side, state) in zip(panels, cases, strict=True):
-        row[0].set_ylabel(f"{side}\n{state}", fontweight="bold" if state == "trained" else "normal")
+        label = {"untrained": "before training", "random": "random weights", "trained": "trained"}[state]
+        row[0].set_ylabel(f"{side}\n{label}", fontweight="bold" if state == "trained" else "normal")
         for axes, level in zip(row, range(1, levels), strict=True):
             shown = _matrix(axes, a[f"{state}_{side}_unexplained"][:, level], poolings, wavelets)
     for axes, level in zip(panels[0], range(2, levels + 1), strict=True):
@@ -154,7 +155,7 @@ def _by_level(axes: Axes, a: dict[str, np.ndarray], side: str) -> None:
     levels = np.arange(1, a["trained_encoder_unexplained"].shape[1] + 1)
     for row, state, color, label in (
         (0, "trained", BLUE, "average pooling, trained"),
-        (0, "untrained", ORANGE, "average pooling, untrained"),
+        (0, "random", ORANGE, "average pooling, random"),
         (len(a["poolings"]) - 2, "trained", RED, "max pooling, trained"),
     ):
         value, low, high = (a[f"{state}_{side}_{name}"][row] for name in ("unexplained", "low", "high"))

@@ -197,8 +197,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Pat
 def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
     list(run(tmp_path))
     place = tmp_path / "checkpoints" / "00000012"
-    (place / "optimizer.safetensors").write_bytes((place / "optimizer.safetensors").read_bytes()[:100])
+    whole = (place / "optimizer.safetensors").read_bytes()
+    (place / "optimizer.safetensors").write_bytes(whole[:100])
     with pytest.raises(MultiresError, match=r"optimizer\.safetensors: not a whole safetensors file"):
+        list(run(tmp_path))
+    (place / "optimizer.safetensors").write_bytes(whole)
+    (place / "state.json").write_text('{"step": 12}')
+    with pytest.raises(MultiresError, match=r"00000012: not a checkpoint of this training \(KeyError: "):
         list(run(tmp_path))
     (place / "state.json").write_text('{"step": 12,')
     with pytest.raises(MultiresError, match=r"state\.json: cannot be read as JSON"):
