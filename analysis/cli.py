@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"multires: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt as stop:
-        print(f"multires: {stop or 'stopped; nothing was written'}", file=sys.stderr)
+        print(f"multires: {str(stop) or 'stopped; nothing was written'}", file=sys.stderr)
         code = 130
     except BrokenPipeError:  # the reader went away: say nothing, as other commands do
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from analysis import oracle, wiener
 from analysis.capture import capture
-from analysis.evidence import Check, Context, Control, Evidence, claim
+from analysis.evidence import Check, Context, Control, Evidence, Skipped, claim
 from analysis.levelwise import Operator, truncation
 from analysis.measure import Defects, checks_over_fields, controls_over_fields, gap, keep_worst, relative, size
 from multires.pooling import blur, maximum
@@ -123,7 +123,10 @@ def _small_patches(context: Context) -> Tensor:
     batch = context.images.batches[0]
     side = min(8, batch.shape[-1] // 2)
     cut = batch.flatten(0, 1).unfold(1, side, side // 2).unfold(2, side, side // 2).reshape(-1, 1, side, side)
-    return cut[torch.linspace(0, len(cut) - 1, min(PATCHES, len(cut))).long()]
+    chosen = cut[torch.linspace(0, len(cut) - 1, min(PATCHES, len(cut))).long()]
+    if not bool((chosen != chosen[0]).any()):
+        raise Skipped(f"{context.images.name}: patches of {side} x {side} cells that do not vary have no covariance")
+    return chosen
 
 
 FUNCTIONS: dict[str, tuple[int, Function]] = {

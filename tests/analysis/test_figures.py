@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import claims, figures
@@ -51,6 +52,40 @@ def test_the_margins_name_every_pooling(evidence: dict[str, Evidence]) -> None:
     shown = texts(figures.draw("B6", evidence["B6"]))
     for name in ("average", "max", "subsample", "blur [1 2 1]", "strided convolution", "low-pass db2", "low-pass bior4.4"):
         assert name in shown
+
+
+@pytest.mark.parametrize("id", [f"C{k}" for k in range(1, 8)])
+def test_figures_of_u_nets_draw_and_have_a_caption(id: str, measured: dict[str, Evidence]) -> None:
+    assert len(figures.svg(id, measured[id])) > 5000
+    assert id in figures.CAPTIONS
+
+
+def test_the_matrices_of_bases_show_the_evidence_and_outline_the_own_basis(measured: dict[str, Evidence]) -> None:
+    arrays = measured["C5"].arrays
+    matrices = [axes for axes in figures.draw("C5", measured["C5"]).findobj(Axes) if axes.get_images()]
+    assert len(matrices) == 6 * 3  # sides and states by levels
+    order = [(side, state) for side in ("encoder", "decoder") for state in ("untrained", "random", "trained")]
+    for k, axes in enumerate(matrices):
+        side, state = order[k // 3]
+        shown = axes.get_images()[0].get_array()
+        assert np.array_equal(shown, np.maximum(arrays[f"{state}_{side}_unexplained"][:, k % 3 + 1], SMALLEST))
+        assert len(axes.patches) == len(arrays["wavelets"])
+        assert [patch.get_xy() for patch in axes.patches] == [(i - 0.5, i - 0.5) for i in range(len(axes.patches))]
+
+
+def test_the_skip_matrices_write_every_number(measured: dict[str, Evidence]) -> None:
+    shown = texts(figures.draw("C6", measured["C6"]))
+    for name in ("average", "max", "twin", "untrained"):
+        for value in measured["C6"].arrays[name].ravel():
+            assert f"{value:.2f}" in shown
+
+
+def test_curves_of_the_optimum_end_below_the_bound(measured: dict[str, Evidence]) -> None:
+    figure = figures.draw("C4", measured["C4"])
+    for axes in figure.axes:
+        curves = [line for line in axes.get_lines() if str(line.get_label()).startswith("into")]
+        assert len(curves) > 1
+        assert all(line.get_ydata()[-1] <= 0.01 < line.get_ydata()[0] for line in curves)
 
 
 def test_the_default_figure_shows_checks_bounds_and_controls() -> None:

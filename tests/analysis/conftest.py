@@ -1,0 +1,20 @@
+"""What several tests of the evidence look at, measured once."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis import claims
+from analysis.evidence import REGISTRY, Context, Evidence
+from multires import data
+
+assert claims
+TRAINED = ("C2", "C3", "C5", "C6")  # they need patches of 32 x 32, which digits are too small for
+
+
+@pytest.fixture(scope="session")
+def measured() -> dict[str, Evidence]:
+    """The evidence of every claim on a few digits, or on photographs where digits are too small."""
+    digits, natural = data.load("digits"), data.load("natural")
+    few = replace(digits, batches=(digits.batches[0][:64],))
+    return {id: each.measure(Context(natural if id in TRAINED else few, 0, id)) for id, each in REGISTRY.items()}
