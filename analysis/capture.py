@@ -77,9 +77,14 @@ class Moments:
         if not x.numel():
             return
         # flat in space first: torch reduces two axes several times faster than three
-        x = x.double().reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.double().reshape(-1, 1, 1)
-        count, mean = x.shape[0] * x.shape[2], x.mean((0, 2))
-        centered = torch.linalg.vector_norm(x - mean[:, None], dim=2).square().sum(0)
+        x = x.reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.reshape(-1, 1, 1)
+        x = x if x.is_floating_point() else x.double()
+        count, mean = x.shape[0] * x.shape[2], x.sum(2, dtype=torch.float64).sum(0) / (x.shape[0] * x.shape[2])
+        if x.dtype == torch.float64:
+            centered = torch.linalg.vector_norm(x - mean[:, None], dim=2).square().sum(0)
+        else:  # what cancels here in float64 is far below the rounding of the values themselves, and no copy is made of them
+            squares = torch.linalg.vector_norm(x, dim=2, dtype=torch.float64).square().sum(0)
+            centered = (squares - count * mean.square()).clamp(min=0)
         total, apart = self.count + count, mean - self.mean
         self.centered = self.centered + centered + apart.square() * (self.count * count / total)
         self.mean = self.mean + apart * (count / total)
