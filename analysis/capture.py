@@ -1,12 +1,14 @@
 """Activations of any torch module, recorded while it runs, by the names of its modules or of the functions it calls.
 
-with capture(net, "pools.*", reduce=Moments) as record:  # modules, by name or glob
-    net(images)
-record["pools.0"].mean
+::
 
-with capture(net, functions="avg_pool2d") as record:  # calls such as torch.nn.functional.avg_pool2d
-    net(images)
-record["down1/avg_pool2d"].tensor  # the call that the forward of module down1 makes
+    with capture(net, "pools.*", reduce=Moments) as record:  # modules, by name or glob
+        net(images)
+    record["pools.0"].mean
+
+    with capture(net, functions="avg_pool2d") as record:  # calls such as torch.nn.functional.avg_pool2d
+        net(images)
+    record["down1/avg_pool2d"].tensor  # the call that the forward of module down1 makes
 
 The model is left as it was. Every call of the model counts its sites anew: the second call of a site within one forward is
 "relu#1". Only what runs inside a call of the model is recorded: neither `net.encode(x)` nor what comes between two calls.

@@ -20,6 +20,7 @@ nitpicky = False
 def dollars_to_roles(app, what, name, obj, options, lines):
     """Docstrings write mathematics between dollars; reStructuredText wants a role."""
     text = "\n".join(lines).replace("*spatial", r"\*spatial")
+    text = re.sub(r"\$\$([^$]+)\$\$", lambda match: f"\n\n.. math:: {' '.join(match[1].split())}\n\n", text)
     text = re.sub(r"\$([^$]+)\$", lambda match: f":math:`{' '.join(match[1].split())}`", text)
     text = re.sub(r"(?<![`\w])`([\w.]+)`(?![`_])", r"``\1``", text)
     lines[:] = text.split("\n")
