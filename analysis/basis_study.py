@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from analysis import basis, filters, runs, shipped
+from analysis import basis, filters, shipped, unet_runs
 from analysis.probes import CKA
 from multires import data, pretrained, tasks
 from multires.configs import PRESETS, UNetRun
@@ -58,7 +58,7 @@ def _measured(folder: Path) -> Row:
 
 def untrained(run: UNetRun) -> dict[str, UNet]:
     """What a trained network is held against: itself before the first step, and all of it at random."""
-    return {"untrained": runs.fresh(run), "random": runs.fresh(run, random_blocks=True)}
+    return {"untrained": unet_runs.fresh(run), "random": unet_runs.fresh(run, random_blocks=True)}
 
 
 def similarity(net: UNet, other: UNet, levels: int, inputs: Tensor) -> dict[tuple[basis.Side, int], float]:

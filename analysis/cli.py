@@ -9,6 +9,7 @@ from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPref
 
 from analysis.commands.bench import Bench
 from analysis.commands.data import Data
+from analysis.commands.resolutions import REGISTRY
 from analysis.commands.study import Study
 from analysis.commands.train import Train
 from analysis.commands.verify import Verify
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
             description="Checks, with evidence anyone can rerun, what the theory of multi-resolution U-Nets claims.",
             args=arguments,
             config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
+            registry=REGISTRY,
         )
         code = command.run()
         sys.stdout.flush()

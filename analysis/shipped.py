@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from analysis import runs
+from analysis import unet_runs
 from analysis.evidence import Context, Skipped
 from multires import pretrained, tasks
 from multires.configs import UNetRun
@@ -28,7 +28,7 @@ def network(pooling: str) -> tuple[UNet, UNetRun]:
 
 def untrained(pooling: str) -> UNet:
     """The same U-Net as it was before training."""
-    return runs.fresh(network(pooling)[1])
+    return unet_runs.fresh(network(pooling)[1])
 
 
 def samples(patches: tuple[Patches, Patches], seed: int, fit_on: int = FIT, score_on: int = HELD) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_type_hints
 from multires.errors import MultiresError
 
 
-def _require_known(config: object, *names: str) -> None:
+def require_known(config: object, *names: str) -> None:
     """Raise MultiresError where a field is none of the values that its Literal lists."""
     hints = get_type_hints(type(config))
     for name in names:
@@ -48,7 +48,7 @@ class UNetConfig:
             raise MultiresError("widths = (): give the channels at each level, for example 24 24 24 for two levels")
         if self.dimension not in (1, 2, 3):
             raise MultiresError(f"dimension = {self.dimension}: U-Nets have 1, 2 or 3 spatial axes")
-        _require_known(self, "skips", "padding")
+        require_known(self, "skips", "padding")
 
     @property
     def levels(self) -> int:
@@ -68,7 +68,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what is no task."""
-        _require_known(self, "name")
+        require_known(self, "name")
         if not 0 <= self.noise < math.inf:
             raise MultiresError(f"noise = {self.noise}: a standard deviation is 0 or more, and finite")
         if self.levels < 1:
@@ -91,6 +91,10 @@ class TrainingConfig:
     """Steps from zero to the largest learning rate."""
     clip: float = 1.0
     """The largest norm of the gradient; longer ones are shortened."""
+    skip: float | None = None
+    """A gradient longer than this is not followed at all: that update is left out, and counted."""
+    skips: int = 50
+    """So many updates left out in a row end the training."""
     ema: float = 0.99
     """Decay of the exponential moving average of the weights, which is what is evaluated and kept."""
     seed: int = 0
@@ -102,13 +106,14 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no training can have."""
-        least = {"steps": 1, "batch": 1, "warmup": 0, "seed": 0, "log_every": 1, "save_every": 1}
+        least = {"steps": 1, "batch": 1, "warmup": 0, "skips": 1, "seed": 0, "log_every": 1, "save_every": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise MultiresError(f"{name} = {getattr(self, name)}: must be {bound} or more")
-        for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise MultiresError(f"{name} = {getattr(self, name)}: must be positive")
+        for name in ("learning_rate", "clip", "skip"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise MultiresError(f"{name} = {value}: must be positive")
         if not 0 <= self.weight_decay < math.inf:
             raise MultiresError(f"weight_decay = {self.weight_decay}: must be 0 or more, and finite")
         if not 0 <= self.ema < 1:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from multires.errors import MultiresError
 
@@ -92,10 +93,8 @@ def embed(x: Tensor, levels: int = 1) -> Tensor:
     This is nearest upsampling. It is an isometry of $L^2$, and the adjoint of average pooling.
     Shape (batch, channel, n, ...) becomes (batch, channel, 2^levels n, ...).
     """
-    d = dimension(x)
-    for axis in reversed(range(2, 2 + d)):  # the contiguous axis first, while there is least to copy
-        x = x.repeat_interleave(2**levels, axis)
-    return x
+    dimension(x)
+    return functional.interpolate(x, [side * 2**levels for side in x.shape[2:]], mode="nearest")
 
 
 def evaluate(f: Tensor, points: Tensor) -> Tensor:

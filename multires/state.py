@@ -18,7 +18,7 @@ BYTES = 16384  # room for the state of Python's or NumPy's generator as JSON, pa
 
 
 class State:
-    """Model, average of the weights, optimiser, schedule, step and seconds; with several processes, each holds its own."""
+    """Model, average of the weights, optimiser, schedule and counts; with several processes, each holds its own."""
 
     def __init__(
         self,
@@ -30,7 +30,8 @@ class State:
         share: Callable[[int], float],
     ) -> None:
         self.accelerator, self.step, self.seconds = accelerator, 0, 0.0
-        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay)
+        self.skipped = self.skipped_in_a_row = 0
+        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.ema = AveragedModel(self.bare, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
         # on the bare optimizer: one step of ours is one step of the schedule, however many processes share it
@@ -58,6 +59,8 @@ class State:
             state = {
                 "step": self.step,
                 "seconds": self.seconds,
+                "skipped": self.skipped,
+                "skipped_in_a_row": self.skipped_in_a_row,
                 "processes": self.accelerator.num_processes,
                 "groups": optimizer["param_groups"],
                 "schedule": self.scheduler.state_dict(),
@@ -88,6 +91,7 @@ class State:
         self.optimizer.optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
         self.scheduler.load_state_dict(state["schedule"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
         if state["processes"] == self.accelerator.num_processes:
             rows = checkpoints.read_tensors(place / "random.safetensors")
             _set_random(rows, self.accelerator.process_index, self.accelerator.device)

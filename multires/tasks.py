@@ -16,8 +16,8 @@ def pair(task: Task, images: Tensor, generator: torch.Generator) -> tuple[Tensor
     return images, images
 
 
-def squared_distance(net: nn.Module, pair: tuple[Tensor, ...]) -> Tensor:
+def squared_distance(net: nn.Module, pair: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
     r"""The mean over the batch of $\|U(x) - w\|^2$, which by the choice of inner product is the mean squared error."""
     x, target = pair
     error: Tensor = (net(x) - target).square().mean()
-    return error
+    return error, {}

@@ -11,8 +11,8 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -22,7 +22,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import parse_flag_from_env, set_seed
 from torch import Tensor, nn
 
-from multires import files
+from multires import files, memory
 from multires.configs import TrainingConfig
 from multires.errors import MultiresError
 from multires.state import State
@@ -30,8 +30,8 @@ from multires.state import State
 Batch = tuple[Tensor, ...]
 Batches = Callable[[int], Batch]
 """From the number of a step to its global batch: tensors with the batch as first axis, the same in every process."""
-Loss = Callable[[nn.Module, Batch], Tensor]
-"""The mean over a batch; it calls the module it is given, which may be wrapped."""
+Loss = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
+"""The mean over a batch, and what else goes into the log; it calls the module it is given, which may be wrapped."""
 CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
 
 
@@ -47,13 +47,18 @@ class Started:
 
 @dataclass(frozen=True)
 class Step:
-    """One step was taken: the loss before it, the gradient's norm before it was shortened, and the seconds it took."""
+    """One step was taken: the loss before it, the gradient's norm before it was shortened, and the seconds it took.
+
+    `skipped` counts the updates left out so far; `details` is what the loss gave besides its value.
+    """
 
     step: int
     loss: float
     learning_rate: float
     gradient_norm: float
     seconds: float
+    skipped: int = 0
+    details: Mapping[str, float | list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,8 @@ def fit(
     `evaluate` is given the averaged weights whenever a checkpoint is written. The global random generators are seeded.
     Ctrl-C finishes the step, saves and raises Stopped; with several processes the run goes on from its last checkpoint.
 
-    Raises MultiresError where the batch cannot be shared evenly, and where the loss is no longer finite.
+    Raises MultiresError where the batch cannot be shared evenly, where the loss is no longer finite, with the name of the first
+    module whose output is not, and where more updates in a row than `config.skips` are left out.
     """
     accelerator = Accelerator(cpu=_cpu_only(), log_with="tensorboard" if tensorboard else None, project_dir=directory)
     if config.batch % accelerator.num_processes:
@@ -179,6 +185,8 @@ def fit(
         )
     if tensorboard:
         accelerator.init_trackers("tensorboard")
+    if accelerator.device.type == "cpu":
+        memory.keep_freed()
     set_seed(config.seed, device_specific=True)
     state = State(accelerator, model, config.learning_rate, config.weight_decay, config.ema, schedule(config))
     state.load(directory / CHECKPOINTS)
@@ -192,19 +200,16 @@ def fit(
             start = perf_counter()
             rate = float(state.scheduler.get_last_lr()[0])
             batch = tuple(tensor[mine].to(accelerator.device) for tensor in batches(state.step))
-            value, norm = _update(state, loss, batch, config.clip)
+            value, norm, details = _update(state, loss, batch, config)
             state.step += 1
             saving = state.step % config.save_every == 0 or state.step == config.steps or interrupt.came
             if saving or state.step % config.log_every == 0:
                 mean, size_of_gradient = float(accelerator.reduce(value, "mean")), float(norm)
-                if not math.isfinite(mean) or not math.isfinite(size_of_gradient):
-                    raise MultiresError(
-                        f"step {state.step}: loss {mean}, gradient {size_of_gradient}; lower the learning rate,"
-                        f" {config.learning_rate}, or clip below {config.clip}"
-                    )
+                _require_finite(state, loss, batch, mean, size_of_gradient, config)
                 seconds = perf_counter() - start
-                accelerator.log({"loss": mean, "learning_rate": rate, "gradient_norm": size_of_gradient}, state.step)
-                yield log(Step(state.step, mean, rate, size_of_gradient, seconds))
+                means = {name: accelerator.reduce(tensor, "mean").tolist() for name, tensor in details.items()}
+                accelerator.log({"loss": mean, "learning_rate": rate, "gradient_norm": size_of_gradient} | _flat(means), state.step)
+                yield log(Step(state.step, mean, rate, size_of_gradient, seconds, state.skipped, means))
             state.seconds += perf_counter() - start
             if saving:
                 if evaluate and not interrupt.came:
@@ -219,14 +224,62 @@ def fit(
     yield log(Finished(state.step, state.seconds, averaged))
 
 
-def _update(state: State, loss: Loss, batch: Batch, clip: float) -> tuple[Tensor, Tensor]:
-    """One step of the optimiser; returns the loss before it and the gradient's norm, as tensors so that no device waits."""
+def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """One step of the optimiser; returns the loss before it, the gradient's norm and the details, as tensors.
+
+    No device waits for the numbers, but where they decide whether the gradient is followed.
+    """
     state.model.train()
-    value = loss(state.model, batch)
+    value, details = loss(state.model, batch)
     state.accelerator.backward(value)
-    norm: Tensor = state.accelerator.clip_grad_norm_(state.model.parameters(), clip)
-    state.optimizer.step()
+    norm: Tensor = state.accelerator.clip_grad_norm_(state.model.parameters(), config.clip)
+    followed = config.skip is None or float(norm) <= config.skip
+    if followed:
+        state.optimizer.step()
+        state.ema.update_parameters(state.bare)
+        state.skipped_in_a_row = 0
+    else:
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+        _require_finite(state, loss, batch, float(value), 0.0, config)
+        if state.skipped_in_a_row >= config.skips:
+            raise MultiresError(
+                f"step {state.step + 1}: {config.skips} updates in a row were left out, the last for a gradient of norm"
+                f" {float(norm):.3g}, beyond skip = {config.skip}; raise it, or lower the learning rate, {config.learning_rate}"
+            )
     state.scheduler.step()
     state.optimizer.zero_grad()
-    state.ema.update_parameters(state.bare)
-    return value.detach(), norm
+    return value.detach(), norm, {name: tensor.detach() for name, tensor in details.items()}
+
+
+def _flat(details: Mapping[str, float | list[float]]) -> dict[str, float]:
+    """One number a name, as trackers want it."""
+    lists = {name: value if isinstance(value, list) else [value] for name, value in details.items()}
+    return {f"{name}/{index}": number for name, values in lists.items() for index, number in enumerate(values)}
+
+
+def _require_finite(state: State, loss: Loss, batch: Batch, value: float, norm: float, config: TrainingConfig) -> None:
+    """Raise MultiresError unless loss and norm are finite; it names the first module that puts out what is not."""
+    if math.isfinite(value) and math.isfinite(norm):
+        return
+    found: list[str] = []
+
+    def look(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and not found and not bool(output.isfinite().all()):
+            found.append(name)
+
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output, name=name: look(name, output))
+        for name, module in state.bare.named_modules()
+    ]
+    try:
+        with torch.no_grad():
+            loss(state.model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    where = f"; the first output that is not finite is that of {found[0]}" if found else ""
+    raise MultiresError(
+        f"step {state.step}: loss {value}, gradient {norm}{where}; lower the learning rate, {config.learning_rate},"
+        f" or clip below {config.clip}"
+    )

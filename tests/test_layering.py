@@ -26,7 +26,16 @@ BELOW = {  # what each module of multires may import of multires
     "tasks": {"configs", "pooling"},
     "checkpoints": {"errors", "files"},
     "state": {"errors", "checkpoints", "files"},
-    "training": {"errors", "configs", "files", "state"},
+    "memory": set(),
+    "training": {"errors", "configs", "files", "memory", "state"},
+    "diffusion": set(),
+    "gaussians": set(),
+    "hvae_configs": {"errors", "configs"},
+    "likelihoods": {"errors", "gaussians"},
+    "cells": {"diffusion", "gaussians", "hvae_configs"},
+    "hvae": {"errors", "cells", "hvae_configs", "likelihoods", "pooling", "spaces"},
+    "vdvae": {"errors", "checkpoints", "hvae", "hvae_configs"},
+    "bounds": {"hvae"},
     "pretrained": {"errors", "configs", "plain", "files", "checkpoints", "unet"},
 }
 

@@ -139,7 +139,7 @@ def c3(context: Context) -> Evidence:
     found = _split_defects(double, target.double(), maximum)
     controls = [Control(f"{name}: max pooling", value, FLOOR) for name, value in found.items()]
     whole = size(double - target.double()).square().mean()
-    trained_on = tasks.squared_distance(nn.Identity(), (double, target.double()))
+    trained_on, _ = tasks.squared_distance(nn.Identity(), (double, target.double()))
     absolute = (double - target.double()).abs().mean()
     checks.append(Check("the loss of training is this one", float((trained_on / whole - 1).abs()), BOUNDS[torch.float64]))
     controls.append(Control("the loss of training is this one: absolute errors", float((absolute / whole - 1).abs()), FLOOR))

@@ -4,27 +4,56 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Union
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import subcommand
 
 from multires.configs import PRESETS, UNetRun
 from multires.errors import MultiresError
+from multires.hvae_configs import HVAE_PRESETS, HVAERun
 
-Preset = (
+UNetPreset = (
     Annotated[UNetRun, subcommand("denoise", default=PRESETS["denoise"], description="Remove Gaussian noise.")]
     | Annotated[UNetRun, subcommand("autoencode", default=PRESETS["autoencode"], description="Pass images through, without skips.")]
     | Annotated[UNetRun, subcommand("super-resolve", default=PRESETS["super-resolve"], description="Restore lost resolutions.")]
 )
 
 
+def _hvae(name: str, description: str) -> Any:
+    return Annotated[HVAERun, subcommand(name, default=HVAE_PRESETS[name], description=description)]
+
+
+HVAEPreset = Union[  # noqa: UP007 - made of values, so no type checker could read it either way
+    _hvae("mnist", "Binarised MNIST, a cell of its own at each step."),
+    _hvae("mnist-shared", "Binarised MNIST, one cell at each resolution."),
+    _hvae("fashion-mnist", "Fashion-MNIST in 256 grey values, a cell of its own at each step."),
+    _hvae("fashion-mnist-shared", "Fashion-MNIST in 256 grey values, one cell at each resolution."),
+    _hvae("digits", "The 8 x 8 digits of scikit-learn; in three minutes."),
+    _hvae("natural", "Patches of photographs, 32 x 32, grey."),
+    _hvae("cifar10", "CIFAR-10."),
+]
+
+
+@dataclass(frozen=True)
+class TrainUNet:
+    """A U-Net: multires train unet denoise --pooling db2."""
+
+    preset: UNetPreset
+
+
+@dataclass(frozen=True)
+class TrainHVAE:
+    """A hierarchical VAE: multires train hvae digits."""
+
+    preset: HVAEPreset  # type: ignore[valid-type]
+
+
 @dataclass(frozen=True)
 class Train:
     """Train a network: multires train unet denoise --pooling db2; on several devices: accelerate launch -m analysis train ..."""
 
-    network: Positional[Literal["unet"]]
+    network: Annotated[TrainUNet, subcommand("unet")] | Annotated[TrainHVAE, subcommand("hvae")]
     """What to train."""
-    preset: Preset
     out: Path | None = None
     """Folder for the run: its log, checkpoints and weights; runs/NETWORK-PRESET where none is named."""
     resume: Path | None = None
@@ -37,18 +66,19 @@ class Train:
         from analysis import runs, terminal
         from multires import training
 
-        name = self.preset.task.name
+        preset: UNetRun | HVAERun = self.network.preset
+        kind, presets = ("unet", PRESETS) if isinstance(self.network, TrainUNet) else ("hvae", HVAE_PRESETS)
         if self.resume:
             directory, run = self.resume, runs.read(self.resume)
-            if self.out or self.preset != PRESETS[name] or run.task.name != name:
+            if self.out or preset not in presets.values() or runs.kind(run) != kind:
                 raise MultiresError(
-                    f"--resume {directory}: that run knows its settings; say only: train unet {run.task.name} --resume"
+                    f"--resume {directory}: that run knows its settings; say only: train {runs.kind(run)} PRESET --resume"
                 )
         else:
-            directory = self.out or Path("runs") / f"{self.network}-{name}"
+            directory = self.out or Path("runs") / f"{kind}-{_name(preset)}"
             state = training.processes()
             if state.is_main_process:
-                runs.begin(self.preset, directory)
+                runs.begin(preset, directory)
             state.wait_for_everyone()
             run = runs.read(directory)
         if (
@@ -66,3 +96,8 @@ class Train:
             print(f"{loss}weights: {(directory / runs.WEIGHTS).resolve()}")
         sys.stdout.flush()
         return 0
+
+
+def _name(run: UNetRun | HVAERun) -> str:
+    """What a run's folder is called where none is named."""
+    return run.task.name if isinstance(run, UNetRun) else run.data

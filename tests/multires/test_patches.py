@@ -205,4 +205,4 @@ def test_the_loss_is_the_mean_square() -> None:
     expected = float(np.square(2 * x.numpy() - target.numpy()).mean())
     net = torch.nn.Conv2d(2, 2, 1, bias=False)
     net.weight.data.copy_(2 * torch.eye(2)[:, :, None, None])
-    assert tasks.squared_distance(net, (x, target)).item() == pytest.approx(expected, rel=1e-5)
+    assert tasks.squared_distance(net, (x, target))[0].item() == pytest.approx(expected, rel=1e-5)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from analysis import filters, runs
+from analysis import filters, unet_runs
 from multires import MultiresError, checkpoints, data, files, plain, pretrained, tasks
 from multires.configs import UNetConfig, UNetRun
 from multires.patches import split
@@ -58,8 +58,8 @@ def test_shipped_weights_are_what_their_card_says(name: str) -> None:
 def test_the_test_loss_is_found_again_on_held_out_tiles(name: str) -> None:
     net, run = pretrained.load_unet(name)
     _, held_out = split(data.load(run.data), run.side)
-    x, target = tasks.pair(run.task, held_out.tiles(runs.TEST_TILES), torch.Generator().manual_seed(runs.TEST_SEED))
-    assert runs.loss_on(net, x, target) == pytest.approx(pretrained.card(name)["test_loss"], rel=0.01)
+    x, target = tasks.pair(run.task, held_out.tiles(unet_runs.TEST_TILES), torch.Generator().manual_seed(unet_runs.TEST_SEED))
+    assert unet_runs.loss_on(net, x, target) == pytest.approx(pretrained.card(name)["test_loss"], rel=0.01)
 
 
 @pytest.mark.parametrize("given", [Path.absolute, lambda path: path.parent, str], ids=["path", "folder", "text"])

@@ -49,10 +49,9 @@ def batches(step: int) -> tuple[Tensor, ...]:
     return x, x.flip(1)
 
 
-def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
     x, y = batch
-    value: Tensor = (model(x) - y).square().mean()
-    return value
+    return (model(x) - y).square().mean(), {}
 
 
 def run(folder: Path, config: TrainingConfig = CONFIG, tied: bool = False) -> Iterator[Record]:
@@ -109,7 +108,7 @@ def test_the_loop_is_adamw_with_clipping_schedule_and_average(tmp_path: Path) ->
     for step in range(config.steps):
         optimizer.param_groups[0]["lr"] = config.learning_rate * share(step)
         optimizer.zero_grad()
-        value = loss(twin, batches(step))
+        value, _ = loss(twin, batches(step))
         value.backward()
         norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), config.clip)
         optimizer.step()
@@ -184,9 +183,9 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:
-    def diverging(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def diverging(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         diverging.calls += 1  # type: ignore[attr-defined]
-        return loss(model, batch) * (math.nan if diverging.calls == 6 else 1)  # type: ignore[attr-defined]
+        return loss(model, batch)[0] * (math.nan if diverging.calls == 6 else 1), {}  # type: ignore[attr-defined]
 
     diverging.calls = 0  # type: ignore[attr-defined]
     with pytest.raises(MultiresError, match=r"step 6: loss nan.*learning rate"):

@@ -1,0 +1,46 @@
+"""How the resolutions of an HVAE are written on a command line: size=32,steps=1 size=16,steps=3,shared=true."""
+
+import json
+from typing import Any, get_args
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from multires import plain
+from multires.errors import MultiresError
+from multires.hvae_configs import Resolution
+
+Resolutions = tuple[Resolution, ...]
+REGISTRY = ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def _rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if info.type_origin is not tuple or get_args(info.type) != get_args(Resolutions):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="size=INT[,encoder_blocks=INT][,steps=INT][,width=INT][,shared=BOOL][,group=NAME]",
+        instance_from_str=lambda items: tuple(read(item) for item in items),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [write(resolution) for resolution in value],
+    )
+
+
+def read(item: str) -> Resolution:
+    """A resolution from NAME=VALUE,...; raises MultiresError for a name or value that has no place in one."""
+    values = {}
+    for part in item.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise MultiresError(f"--resolutions {item}: expected NAME=VALUE,..., for example size=32,steps=2")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return plain.from_json(Resolution, values, f"--resolutions {item}")
+
+
+def write(resolution: Resolution) -> str:
+    """The text that `read` reads back."""
+    fields = {name: value for name, value in plain.to_json(resolution).items() if value is not None}
+    return ",".join(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())

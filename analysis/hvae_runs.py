@@ -1,0 +1,94 @@
+"""What an HVAE's training run consists of: its network, batches of images, its ELBO on test images, and sheets to look at."""
+
+import math
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis import sheets
+from analysis.trainee import Trainee
+from multires import bounds, data
+from multires.errors import MultiresError
+from multires.hvae import HVAE
+from multires.hvae_configs import HVAERun
+from multires.patches import Patches, split
+
+TEST_IMAGES, TEST_SEED = 1000, 1_000_003
+
+
+def settle(run: HVAERun) -> HVAERun:
+    """The run with the channels of its data; raises MultiresError for what does not fit."""
+    train, _ = images(run)
+    model = replace(run.model, channels=train.channels)
+    lowest, highest = (float(extreme(source)) for extreme in (torch.min, torch.max) for source in train.sources[:1])
+    if lowest < 0 or highest > 1:
+        raise MultiresError(f"{run.data}: values from {lowest:.3g} to {highest:.3g}; an HVAE models pixels in [0, 1]")
+    HVAE(model)
+    return replace(run, model=model)
+
+
+def images(run: HVAERun) -> tuple[Patches, Patches]:
+    """Images to train on and to test on, as large as the model's."""
+    return split(data.load(run.data), run.model.resolutions[0].size)
+
+
+def fresh(run: HVAERun) -> HVAE:
+    """The network of a run before its first step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.training.seed)
+        return HVAE(run.model)
+
+
+def batch_of(step: int, run: HVAERun, patches: Patches) -> tuple[Tensor]:
+    """The global batch of a step: it depends on the run's seed and the step alone."""
+    generator = torch.Generator().manual_seed((run.training.seed + 1) * 1_000_000_007 + step)
+    grey = patches.batch(run.training.batch, run.training.seed, step)
+    return (bounds.prepared(grey, run.binarise, generator),)
+
+
+def held_out(run: HVAERun) -> Tensor:
+    """The test images, prepared as the run's protocol says with a seed that is always the same."""
+    grey = images(run)[1].tiles()
+    return bounds.prepared(grey, run.binarise, torch.Generator().manual_seed(TEST_SEED))
+
+
+def trainee(run: HVAERun, directory: Path) -> Trainee:
+    """What the loop needs to train a run; each evaluation also draws a sheet."""
+    train, _ = images(run)
+    test = held_out(run)
+    hvae = fresh(run)
+
+    def evaluate(net: nn.Module) -> float:
+        assert isinstance(net, HVAE)
+        elbo = torch.cat([part.elbo for part in bounds.bounds(net, test[:TEST_IMAGES], 0, TEST_SEED)])
+        if int(os.environ.get("RANK", "0")) == 0:
+            sheets.write(net, test, directory)
+        return -float(elbo.mean())
+
+    loss = partial(bounds.negative_elbo, dimensions=hvae.dimensions)
+    return Trainee(hvae, loss, partial(batch_of, run=run, patches=train), evaluate, partial(measured, images=test, draws=0))
+
+
+def measured(net: nn.Module, images: Tensor, draws: int) -> dict[str, Any]:
+    """The bounds over images, with standard errors, in nats and in bits per dimension, and the KL of each step."""
+    assert isinstance(net, HVAE)
+    return summary(list(bounds.bounds(net, images, draws, TEST_SEED)), draws, net.dimensions)
+
+
+def summary(parts: list[bounds.Bounds], draws: int, dimensions: int) -> dict[str, Any]:
+    """What bounds over batches of images come to."""
+
+    def mean(values: list[Tensor]) -> dict[str, Any]:
+        nats = torch.cat(values).double()
+        average, error = float(nats.mean()), float(nats.std() / math.sqrt(len(nats)))
+        return {"nats": average, "standard_error": error, "bits_per_dimension": bounds.bits_per_dimension(-average, dimensions)}
+
+    found = {"images": sum(len(part.elbo) for part in parts), "elbo": mean([part.elbo for part in parts])}
+    if draws:
+        found["importance"] = {"draws": draws} | mean([part.importance for part in parts if part.importance is not None])
+    return found | {"kl": torch.cat([part.kl for part in parts]).mean(0).tolist()}

@@ -1,0 +1,146 @@
+r"""One step in time of a hierarchical VAE: first drift and diffusion, then second drift.
+
+A `Cell` reads from the state $Z$ a Gaussian with mean $\mu$ and deviation $\sigma$, and an update $\delta$, and moves on by
+$$ m_1 = \delta + A \mu, \qquad s\,dW = A\, \sigma\, dW, \qquad m_2 = r, $$
+$A$ a learned projection of the latents to the state's channels and $r$ a residual block. The prior reads $Z$ alone; the
+posterior reads $Z$ and the encoder's activation at that resolution, and replaces $\mu$ and $\sigma$.
+
+Source: arXiv 2301.08187, section 4 (HVAEs as two-step forward Euler); arXiv 2011.10650 (the blocks, VDVAE).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from multires.diffusion import euler, euler_maruyama
+from multires.gaussians import Gaussian
+from multires.hvae_configs import HVAEConfig
+
+FREQUENCIES = 4
+
+
+class Bottleneck(nn.Module):
+    """Four convolutions of width 1, 3, 3, 1, each after an exact GELU; the inner two have width 1 where only 2 cells are left."""
+
+    def __init__(self, inputs: int, inner: int, outputs: int, size: int) -> None:
+        super().__init__()
+        width = 3 if size > 2 else 1
+        self.c1 = nn.Conv2d(inputs, inner, 1)
+        self.c2 = nn.Conv2d(inner, inner, width, padding=width // 2)
+        self.c3 = nn.Conv2d(inner, inner, width, padding=width // 2)
+        self.c4 = nn.Conv2d(inner, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, n, n) to (batch, outputs, n, n)."""
+        for convolution in (self.c1, self.c2, self.c3, self.c4):
+            x = convolution(functional.gelu(x))
+        return x
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one cell did: everything that its step of the scheme is made of, each of shape (batch, channel, n, n)."""
+
+    time: float
+    """In [0, 1), when the step begins."""
+    h: float
+    """The length of the step, in units of the one that the cell was trained with."""
+    before: Tensor
+    drift: Tensor
+    """m_1 at the state before."""
+    noise: Tensor
+    """s dW."""
+    middle: Tensor
+    """The state after Euler-Maruyama."""
+    second_drift: Tensor
+    """m_2 at the middle state."""
+    state: Tensor
+    """The state after the step."""
+    latent: Tensor
+    prior: Gaussian
+    posterior: Gaussian | None
+    """None where nothing was inferred: in generation, and where the latent was given."""
+
+    def kl(self) -> Tensor:
+        """KL from posterior to prior in nats, of shape (batch,); zero where nothing was inferred."""
+        if self.posterior is None:
+            return self.latent.new_zeros(len(self.latent))
+        kl: Tensor = self.posterior.kl(self.prior)
+        return kl
+
+    def log_ratio(self) -> Tensor:
+        """log p(z) - log q(z) at the latent in nats, of shape (batch,); zero where nothing was inferred."""
+        if self.posterior is None:
+            return self.latent.new_zeros(len(self.latent))
+        return self.prior.log_density(self.latent) - self.posterior.log_density(self.latent)
+
+
+class Cell(nn.Module):
+    """One step in time, in three parts: first drift, diffusion, second drift."""
+
+    def __init__(self, config: HVAEConfig, width: int, size: int) -> None:
+        super().__init__()
+        self.config, inner = config, int(width * config.bottleneck)
+        self.posterior = Bottleneck(2 * width, inner, 2 * config.latents, size)
+        self.prior = Bottleneck(width, inner, 2 * config.latents + width, size)
+        self.projection = nn.Conv2d(config.latents, width, 1)
+        self.residual = Bottleneck(width, inner, width, size)
+        self.clock = nn.Linear(2 * FREQUENCIES, width) if config.time_input else None
+
+    def first_drift(self, update: Tensor, mean: Tensor) -> Tensor:
+        r"""$m_1 = \delta + A \mu$."""
+        drift: Tensor = update + self.projection(mean)
+        return drift
+
+    def diffusion(self, deviation: Tensor, dw: Tensor) -> Tensor:
+        r"""$s\,dW = A\,\sigma\,dW$."""
+        return functional.conv2d(deviation * dw, self.projection.weight)
+
+    def second_drift(self, state: Tensor, time: float) -> Tensor:
+        r"""$m_2 = r(Z)$."""
+        drift: Tensor = self.residual(self._at(state, time))
+        return drift
+
+    def _at(self, state: Tensor, time: float) -> Tensor:
+        """What the blocks read: the state, and the time where they are told it."""
+        if self.clock is None:
+            return state
+        angles = math.pi * time * 2.0 ** torch.arange(FREQUENCIES, device=state.device, dtype=state.dtype)
+        told: Tensor = self.clock(torch.cat([angles.sin(), angles.cos()]))
+        return state + told[:, None, None]
+
+    def forward(
+        self,
+        state: Tensor,
+        activation: Tensor | None,
+        noise: Tensor,
+        time: float,
+        h: float = 1.0,
+        temperature: float = 1.0,
+        latent: Tensor | None = None,
+    ) -> Step:
+        """Take one step of length h from the state; noise is standard normal, of shape (batch, latents, n, n).
+
+        With an activation the posterior gives the latent, without one the prior; a latent that is given takes its place.
+        """
+        seen = self._at(state, time)
+        mean, log_deviation, update = self.prior(seen).split([self.config.latents, self.config.latents, seen.shape[1]], 1)
+        taken = prior = Gaussian(mean, log_deviation)
+        posterior = None
+        if latent is None and activation is not None:
+            taken = posterior = Gaussian(*self.posterior(torch.cat([seen, activation], 1)).chunk(2, 1))
+        mean, deviation = taken.mean, temperature * taken.deviation
+        if latent is not None:
+            mean, deviation = latent / h, torch.zeros_like(latent)
+        dw = math.sqrt(h) * noise
+        drift, shock = self.first_drift(update, mean), self.diffusion(deviation, dw)
+        middle = euler_maruyama(state, drift, shock, h)
+        second = self.second_drift(middle, time)
+        after = euler(middle, second, h)
+        if self.config.normalise:
+            after = after / after.square().mean((1, 2, 3), keepdim=True).sqrt()
+        latent = mean * h + deviation * dw
+        return Step(time, h, state, drift, shock, middle, second, after, latent, prior.over(h), posterior and posterior.over(h))

@@ -1,0 +1,171 @@
+"""What an HVAE, its data and its training are: dataclasses of plain values that check themselves; light to import."""
+
+import math
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Literal
+
+from multires.configs import TrainingConfig, require_known
+from multires.errors import MultiresError
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What the encoder and the decoder do at one resolution."""
+
+    size: int
+    """Cells a side, 2^j."""
+    encoder_blocks: int = 1
+    """Residual blocks of the encoder whose output stays here; one more pools down to the next resolution, but at the coarsest."""
+    steps: int = 1
+    """Steps in time that the decoder takes here."""
+    width: int | None = None
+    """Channels of the state; those of the configuration where none are given."""
+    shared: bool = False
+    """One cell takes all steps here; else each step has a cell of its own."""
+    group: str | None = None
+    """Resolutions of one group share one cell among them all."""
+
+    def __post_init__(self) -> None:
+        """Raise MultiresError for what no resolution can have."""
+        if self.size < 1 or self.size & (self.size - 1):
+            raise MultiresError(f"size = {self.size}: a resolution has a power of two cells a side")
+        for name, least in (("encoder_blocks", 0), ("steps", 0), ("width", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise MultiresError(f"{name} = {value} at {self.size} x {self.size}: must be {least} or more")
+
+
+@dataclass(frozen=True)
+class HVAEConfig:
+    """The shape of an HVAE."""
+
+    resolutions: tuple[Resolution, ...]
+    """From the finest, that of the images, to the coarsest."""
+    channels: int = 1
+    """Channels of the images; a run takes them from its data."""
+    width: int = 32
+    """Channels of the state at each resolution that names none."""
+    latents: int = 8
+    """Channels of the noise of a step."""
+    bottleneck: float = 0.25
+    """Inner channels of a block, as a share of its width."""
+    likelihood: Literal["bernoulli", "logistic-mixture"] = "bernoulli"
+    """Of a pixel given the last state: Bernoulli of two values, or a mixture of logistics discretised to 256."""
+    mixtures: int = 10
+    """Components of 'logistic-mixture'."""
+    mean: float = 0.5
+    """Mean of pixel values in [0, 1], which the encoder subtracts."""
+    std: float = 0.5
+    """Standard deviation of pixel values, by which the encoder divides."""
+    border: int = 0
+    """Pixels on each edge that pad the images to a power of two: not scored, not part of the data."""
+    no_bias_above: int = 64
+    """The largest size at which the decoder starts from a learned function; above it starts from zero."""
+    time_input: bool = False
+    """Every cell also reads the time of its step."""
+    normalise: bool = False
+    """After each step the state is divided by its norm: a control, for a state that cannot say the time by growing."""
+
+    def __post_init__(self) -> None:
+        """Raise MultiresError for what no HVAE can have."""
+        require_known(self, "likelihood")
+        if not self.resolutions:
+            raise MultiresError("resolutions = (): an HVAE has one or more, from the finest to the coarsest")
+        for fine, coarse in pairwise(r.size for r in self.resolutions):
+            if fine <= coarse:
+                raise MultiresError(f"resolutions: {coarse} after {fine}; they go from the finest to the coarsest")
+        for name, least in (("channels", 1), ("width", 1), ("latents", 1), ("mixtures", 1), ("border", 0), ("no_bias_above", 0)):
+            if getattr(self, name) < least:
+                raise MultiresError(f"{name} = {getattr(self, name)}: must be {least} or more")
+        for name in ("bottleneck", "std"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise MultiresError(f"{name} = {getattr(self, name)}: must be positive and finite")
+        if not math.isfinite(self.mean):
+            raise MultiresError(f"mean = {self.mean}: must be finite")
+        if self.likelihood == "logistic-mixture" and self.channels not in (1, 3):
+            raise MultiresError(f"channels = {self.channels}: the mixture of logistics is for 1 channel, grey, or 3, colour")
+        if not any(r.steps for r in self.resolutions):
+            raise MultiresError("steps = 0 at every resolution: a decoder takes one step or more")
+        if 2 * self.border >= self.resolutions[0].size:
+            raise MultiresError(f"border = {self.border}: leaves no pixel of {self.resolutions[0].size}")
+        groups: dict[str, tuple[int, bool]] = {}
+        for r in self.resolutions:
+            shape = (self.width_at(r), r.size > 2)
+            if r.group is not None and groups.setdefault(r.group, shape) != shape:
+                raise MultiresError(
+                    f"group {r.group!r}: one cell for {r.size} x {r.size} and a finer resolution needs"
+                    " equal widths, and sizes all above 2 or all at most 2"
+                )
+
+    def width_at(self, resolution: Resolution) -> int:
+        """Channels of the state at a resolution."""
+        return self.width if resolution.width is None else resolution.width
+
+    @property
+    def steps(self) -> int:
+        """Steps in time from the point mass to the image: the number of stochastic layers."""
+        return sum(r.steps for r in self.resolutions)
+
+
+@dataclass(frozen=True)
+class HVAERun:
+    """An HVAE, its data and its training."""
+
+    model: HVAEConfig
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: str = "natural"
+    """natural, digits, mnist, fashion-mnist, cifar-10, or a path."""
+    binarise: Literal["no", "dynamic", "threshold"] = "no"
+    """'dynamic': pixels are drawn anew from their grey values each time, in tests with one fixed seed; 'threshold': at 1/2."""
+
+    def __post_init__(self) -> None:
+        """Raise MultiresError for what no run can have."""
+        require_known(self, "binarise")
+        if (self.model.likelihood == "bernoulli") != (self.binarise != "no"):
+            raise MultiresError(
+                f"binarise = {self.binarise!r} with likelihood {self.model.likelihood!r}:"
+                " 'bernoulli' is for images binarised by 'dynamic' or 'threshold', 'logistic-mixture' for those that are not"
+            )
+
+
+def _levels(*levels: tuple[int, int, int, int], shared: bool = False) -> tuple[Resolution, ...]:
+    return tuple(Resolution(size, blocks, steps, width, shared) for size, blocks, steps, width in levels)
+
+
+def _on_32(data: str, shared: bool, grey: bool) -> HVAERun:
+    """28 x 28 images in a border of zeros: most steps at 8 and 16 cells a side, where most of the information is."""
+    levels = _levels((32, 1, 1, 16), (16, 2, 3, 32), (8, 2, 4, 32), (4, 1, 3, 32), (1, 1, 1, 32), shared=shared)
+    likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
+    model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
+    return HVAERun(model, LONG, data, "no" if grey else "dynamic")
+
+
+LONG = TrainingConfig(steps=24_000, batch=32, learning_rate=4e-3, warmup=200, skip=10.0, ema=0.999, log_every=20, save_every=1000)
+SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
+HVAE_PRESETS = {
+    "mnist": _on_32("mnist", shared=False, grey=False),
+    "mnist-shared": _on_32("mnist", shared=True, grey=False),
+    "fashion-mnist": _on_32("fashion-mnist", shared=False, grey=True),
+    "fashion-mnist-shared": _on_32("fashion-mnist", shared=True, grey=True),
+    "digits": HVAERun(
+        HVAEConfig(_levels((8, 1, 3, 24), (4, 1, 3, 24), (1, 1, 1, 24)), bottleneck=0.5, likelihood="logistic-mixture", mixtures=5),
+        SHORT,
+        "digits",
+    ),
+    "natural": HVAERun(
+        HVAEConfig(
+            _levels((32, 1, 3, 32), (16, 1, 3, 32), (8, 1, 3, 32), (4, 1, 2, 32), (1, 1, 1, 32)), likelihood="logistic-mixture"
+        ),
+        replace(LONG, steps=8000, learning_rate=2e-3),
+    ),
+    "cifar10": HVAERun(
+        HVAEConfig(
+            _levels((32, 3, 6, 64), (16, 3, 5, 64), (8, 3, 4, 64), (4, 2, 3, 64), (1, 2, 1, 64)),
+            channels=3,
+            likelihood="logistic-mixture",
+        ),
+        replace(LONG, batch=8, learning_rate=1e-3),
+        "cifar-10",
+    ),
+}
