@@ -20,9 +20,12 @@ from analysis import oracle
 from analysis.capture import capture
 from analysis.filters import WAVELETS
 from analysis.probes import Ridge, Score
+from multires.errors import MultiresError
+from multires.spaces import require_levels
 
 Side = Literal["encoder", "decoder"]
 BATCH = 64
+TIE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,10 @@ class Identification:
     high: np.ndarray
 
     @cached_property
-    def best(self) -> list[str]:
-        """The wavelet with the smallest unexplained fraction at each level."""
-        return [WAVELETS[i] for i in self.unexplained.argmin(1)]
+    def best(self) -> list[str | None]:
+        """The wavelet with the smallest unexplained fraction at each level; None where others are as small to rounding."""
+        ties = (self.unexplained <= self.unexplained.min(1, keepdims=True) * (1 + TIE)).sum(1) > 1
+        return [None if tie else WAVELETS[i] for i, tie in zip(self.unexplained.argmin(1), ties, strict=True)]
 
 
 def approximations(images: Tensor, levels: int) -> list[Tensor]:
@@ -72,8 +76,15 @@ def activations(net: nn.Module, names: set[str], inputs: Tensor) -> Iterator[tup
 
 
 def identify(net: nn.Module, levels: int, fit_on: Tensor, score_on: Tensor) -> dict[Side, Identification]:
-    """Fit the read-outs on the inputs `fit_on` and score them on `score_on`, both of shape (image, 1, *spatial)."""
+    """Fit the read-outs on the inputs `fit_on` and score them on `score_on`, both of shape (image, 1, *spatial).
+
+    Raises MultiresError for images of another shape, for images that are not finite or do not vary, and for a network that has
+    no modules `encoder.l` for l = 1, ..., levels and `decoder.l` for those but the last.
+    """
     where = sites(levels)
+    _require_identifiable(net, levels, fit_on, score_on)
+    dtype = next(net.parameters()).dtype
+    fit_on, score_on = fit_on.to(dtype), score_on.to(dtype)
     fits = {key: Ridge() for key in where}
     for key, features, targets in _rows(net, levels, fit_on):
         fits[key].update(features, targets)
@@ -82,6 +93,21 @@ def identify(net: nn.Module, levels: int, fit_on: Tensor, score_on: Tensor) -> d
     for key, features, targets in _rows(net, levels, score_on):
         scores[key].update(read[key](features), targets)
     return {side: _best_places([scores[side, level] for level in range(1, levels + 1)]) for side in ("encoder", "decoder")}
+
+
+def _require_identifiable(net: nn.Module, levels: int, *images: Tensor) -> None:
+    if levels < 1:
+        raise MultiresError(f"levels = {levels}: a basis is identified at level 1 and beyond")
+    names = dict(net.named_modules())
+    if missing := sorted(set(sites(levels).values()) - set(names)):
+        raise MultiresError(f"{type(net).__name__} has no module {missing[0]!r}: basis identification at {levels} levels reads it")
+    for x in images:
+        if require_levels(x, levels) and x.shape[1] != 1:
+            raise MultiresError(f"images of shape {tuple(x.shape)}: basis identification takes one channel, (image, 1, *spatial)")
+        if not bool(x.isfinite().all()):
+            raise MultiresError(f"images of shape {tuple(x.shape)}: they hold NaN or infinity; this needs finite numbers")
+        if not bool((x.flatten(1).amax(1) > x.flatten(1).amin(1)).any()):
+            raise MultiresError(f"{len(x)} images, all constant: every basis has the same approximations, so none can be told")
 
 
 def _rows(net: nn.Module, levels: int, inputs: Tensor) -> Iterator[tuple[tuple[Side, int], Tensor, Tensor]]:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from analysis.capture import Moments, capture
+from analysis.capture import capture
+from analysis.reducers import Moments
 
 SHAPE = (64, 3, 32, 32)
 CHANNELS = 24
@@ -105,7 +106,8 @@ def _row(case: str, net: nn.Module, **sites: str) -> Row:
 
 PROBE = """
 import re, sys, torch
-from analysis.capture import Moments, capture
+from analysis.capture import capture
+from analysis.reducers import Moments
 
 few, many, reducer = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)

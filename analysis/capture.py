@@ -20,87 +20,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from analysis.reducers import Keep, Reducer, Tensors
 from multires.errors import MultiresError
 
-Tensors = tuple[Tensor, ...]
 Globs = str | Sequence[str]
 NAMED = 5  # this many names in an error, then their number
-
-
-class Reducer(Protocol):
-    """What becomes of the activations of one site.
-
-    Outputs are detached, and still the model's own: a reducer must not write to them, and must clone what it keeps, since an
-    operation in place (an in-place ReLU) may change them later. Inputs are copies.
-    """
-
-    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
-        """Take one call's tensors, nested ones flattened in order; inputs is () unless they were asked for."""
-
-
-class Keep:
-    """All tensors of all calls, cloned: `outputs` and `inputs` are lists with one tuple a call."""
-
-    def __init__(self) -> None:
-        self.outputs: list[Tensors] = []
-        self.inputs: list[Tensors] = []
-
-    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
-        """Append clones of the outputs; inputs are copies already."""
-        self.outputs.append(tuple(x.clone() for x in outputs))
-        self.inputs.append(inputs)
-
-    @property
-    def tensor(self) -> Tensor:
-        """The first output of every call, joined along the batch."""
-        return torch.cat([outputs[0] for outputs in self.outputs])
-
-
-class Moments:
-    """Count, mean and second moment per channel of a site's first output, in float64; memory does not grow with the images.
-
-    `count` is the number of values in each channel, axis 1 (a tensor of fewer axes is one channel). `centered` is the sum of
-    squared deviations from `mean`, merged batch by batch, so that a mean far from zero costs no digits.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = self.centered = torch.zeros((), dtype=torch.float64)
-
-    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
-        """Merge one batch (Chan, Golub and LeVeque 1983)."""
-        x = outputs[0]
-        if not x.numel():
-            return
-        # flat in space first: torch reduces two axes several times faster than three
-        x = x.reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.reshape(-1, 1, 1)
-        x = x if x.is_floating_point() else x.double()
-        count, mean = x.shape[0] * x.shape[2], x.sum(2, dtype=torch.float64).sum(0) / (x.shape[0] * x.shape[2])
-        if x.dtype == torch.float64:
-            centered = torch.linalg.vector_norm(x - mean[:, None], dim=2).square().sum(0)
-        else:  # what cancels here in float64 is far below the rounding of the values themselves, and no copy is made of them
-            squares = torch.linalg.vector_norm(x, dim=2, dtype=torch.float64).square().sum(0)
-            centered = (squares - count * mean.square()).clamp(min=0)
-        total, apart = self.count + count, mean - self.mean
-        self.centered = self.centered + centered + apart.square() * (self.count * count / total)
-        self.mean = self.mean + apart * (count / total)
-        self.count = total
-
-    @property
-    def variance(self) -> Tensor:
-        """The mean squared deviation from the mean (divided by count, not count - 1)."""
-        return self.centered / self.count
-
-    @property
-    def second(self) -> Tensor:
-        """The second moment, the mean of the squares."""
-        return self.variance + self.mean.square()
 
 
 @contextmanager
@@ -131,7 +61,9 @@ def capture(
         if _compiled(module):
             where = f"module {name!r}" if name else "the model"
             raise MultiresError(f"{where} is compiled; capture sees nothing inside: pass the module as it was before torch.compile")
-    recorder = _Recorder(model, _sites(model, module_globs), function_globs, inputs, reduce, device, dtype)
+    if not callable(reduce):
+        raise MultiresError(f"reduce = {reduce!r}: pass what makes a reducer for each site, such as the class Moments")
+    recorder = _Recorder(model, _sites(model, module_globs), module_globs, function_globs, inputs, reduce, device, dtype)
     with ExitStack() as attached:
         recorder.attach(attached)
         yield recorder.record
@@ -207,6 +139,7 @@ class _Recorder(TorchFunctionMode):
 
     model: nn.Module
     sites: dict[nn.Module, str]
+    modules: tuple[str, ...]
     functions: tuple[str, ...]
     inputs: bool
     reduce: Callable[[], Reducer]
@@ -287,6 +220,10 @@ class _Recorder(TorchFunctionMode):
             with _aside(tensors):
                 if key not in self.record:
                     self.record[key] = self.reduce()
+                    if not callable(getattr(self.record[key], "update", None)):
+                        raise MultiresError(
+                            f"reduce() made a {type(self.record[key]).__name__}: a reducer has update(outputs, inputs)"
+                        )
                 self.record[key].update(tuple(map(self.moved, tensors)), inputs)
         return bool(tensors)
 
@@ -295,9 +232,11 @@ class _Recorder(TorchFunctionMode):
         if not self.forwards:
             wanted = _few([repr(glob) for glob in (*self.sites.values(), *self.functions)])
             raise MultiresError(f"capture of {wanted}: the model never ran; call it inside the with block, as net(x)")
-        idle = [repr(name) for name in self.sites.values() if name not in self.ran]
-        if idle:
-            raise MultiresError(f"modules {_few(idle)} matched but never ran in the model, or gave no tensor: leave them out")
+        for glob in self.modules:
+            matched = [name for name in self.sites.values() if fnmatchcase(name, glob)]
+            if matched and not self.ran & set(matched):
+                which = f"modules {_few(map(repr, matched))} matched {glob!r} but"
+                raise MultiresError(f"{which} never ran in the model, or gave no tensor; compiled or fused code passes modules by")
         for glob in self.functions:
             if not any(fnmatchcase(name, glob) for name in self.called):
                 raise MultiresError(f"no function called in the model matches {glob!r}; called were {_few(self.called) or 'none'}")

@@ -15,16 +15,22 @@ from multires.errors import MultiresError
 
 EPS = torch.finfo(torch.float64).eps
 ROUNDINGS = 16  # a constant counts as met within this many roundings of its size
+LARGEST = 1e60  # squares of squares, summed, stay finite and above zero
 CHUNK_COUNTS = 1 << 22  # the most counts of a bootstrap held at a time
 
 
 def _float64(x: Tensor, name: str) -> Tensor:
     """X in float64 without its graph, once it is known to be a batch of finite numbers."""
+    if not isinstance(x, Tensor):
+        raise MultiresError(f"{name}: expected a torch tensor, found {type(x).__name__}; torch.from_numpy makes one of an array")
     where = f"{name} of shape {tuple(x.shape)} and {x.dtype}"
     if x.ndim < 2 or x.numel() == 0 or not x.is_floating_point():
         raise MultiresError(f"{where}: this needs floating-point numbers of shape (image, channel, ...), none of it empty")
     if not x.isfinite().all():
         raise MultiresError(f"{where}: it holds NaN or infinity; this needs finite numbers")
+    largest = float(x.detach().abs().max())
+    if largest > LARGEST or 0 < largest < 1 / LARGEST:
+        raise MultiresError(f"{where}: its largest value, {largest:.1e}, over- or underflows when squared; scale it")
     return x.detach().double()
 
 

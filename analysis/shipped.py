@@ -54,7 +54,11 @@ def pairs(context: Context, run: UNetRun, fit_on: int = FIT, score_on: int = HEL
     except MultiresError as error:
         raise Skipped(str(error)) from None
     fit, held = samples(patches, context.seed, fit_on, score_on)
-    if len(held) < FEWEST:
-        raise Skipped(f"{context.images.name}: {len(held)} patches of {run.side} x {run.side} to test on; {FEWEST} are the least")
+    varying = min(len(x[x.flatten(1).amax(1) > x.flatten(1).amin(1)]) for x in (fit, held))
+    if varying < FEWEST:  # where nothing varies, only the noise of the task would be measured
+        raise Skipped(
+            f"{context.images.name}: {varying} patches of {run.side} x {run.side} to fit or test on that are not constant;"
+            f" {FEWEST} are the least"
+        )
     generator = torch.Generator().manual_seed(context.seed)
     return tasks.pair(run.task, fit, generator), tasks.pair(run.task, held, generator)

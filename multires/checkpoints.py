@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from multires import files
@@ -84,7 +84,7 @@ def write(folder: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], st
             shutil.rmtree(unfinished, ignore_errors=True)
         beside.mkdir(parents=True)
         for name, tensors in parts.items():
-            save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, beside / f"{name}.safetensors")
+            (beside / f"{name}.safetensors").write_bytes(save({key: t.detach().cpu().contiguous() for key, t in tensors.items()}))
         files.write_json(beside / STATE, state)
         for file in beside.iterdir():
             with file.open("rb+") as written:

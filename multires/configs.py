@@ -91,9 +91,9 @@ class TrainingConfig:
     """Steps from zero to the largest learning rate."""
     clip: float = 1.0
     """The largest norm of the gradient; longer ones are shortened."""
-    skip: float | None = None
+    skip_above: float | None = None
     """A gradient longer than this is not followed at all: that update is left out, and counted."""
-    skips: int = 50
+    skip_limit: int = 50
     """So many updates left out in a row end the training."""
     ema: float = 0.99
     """Decay of the exponential moving average of the weights, which is what is evaluated and kept."""
@@ -106,11 +106,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no training can have."""
-        least = {"steps": 1, "batch": 1, "warmup": 0, "skips": 1, "seed": 0, "log_every": 1, "save_every": 1}
+        least = {"steps": 1, "batch": 1, "warmup": 0, "skip_limit": 1, "seed": 0, "log_every": 1, "save_every": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise MultiresError(f"{name} = {getattr(self, name)}: must be {bound} or more")
-        for name in ("learning_rate", "clip", "skip"):
+        for name in ("learning_rate", "clip", "skip_above"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise MultiresError(f"{name} = {value}: must be positive")

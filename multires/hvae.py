@@ -197,10 +197,8 @@ class HVAE(nn.Module):
         """The first state at a resolution: a learned function, or zero, plus the embedded state of the one below."""
         r, coarsest = self.config.resolutions[index], len(self.config.resolutions) - 1
         width = self.config.width_at(r)
-        if r.size <= self.config.no_bias_above:
-            start = self.starts[coarsest - index]
-        else:
-            start = self.gain.new_zeros(1, width, r.size, r.size)
+        known = r.size <= self.config.no_bias_above
+        start: Tensor = self.starts[coarsest - index] if known else self.gain.new_zeros(1, width, r.size, r.size)
         if index == coarsest:
             return start.expand(count, -1, -1, -1)
         return start + embed(fit_channels(state, width), _levels(r, self.config.resolutions[index + 1]))

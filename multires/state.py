@@ -90,6 +90,8 @@ class State:
             entries.setdefault(int(index), {})[name] = tensor
         self.optimizer.optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
         self.scheduler.load_state_dict(state["schedule"])
+        if state["step"] != int(place.name):
+            raise ValueError(f"step {state['step']!r} in a folder named {place.name}")
         self.step, self.seconds = state["step"], state["seconds"]
         self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
         if state["processes"] == self.accelerator.num_processes:

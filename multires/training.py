@@ -124,8 +124,8 @@ class _Log:
         if writes:
             files.require_writable(path)
             kept = []
-            for line in path.read_text().splitlines() if path.exists() else []:
-                with contextlib.suppress(ValueError):  # the last line, if the machine stopped while it was written
+            for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+                with contextlib.suppress(ValueError, TypeError, KeyError):  # a line cut short when the machine stopped, or damaged
                     record = json.loads(line)
                     if 0 < step >= record["step"] and record["record"] != "finished":
                         kept.append(line)
@@ -176,7 +176,7 @@ def fit(
     Ctrl-C finishes the step, saves and raises Stopped; with several processes the run goes on from its last checkpoint.
 
     Raises MultiresError where the batch cannot be shared evenly, where the loss is no longer finite, with the name of the first
-    module whose output is not, and where more updates in a row than `config.skips` are left out.
+    module whose output is not, and where more updates in a row than `config.skip_limit` are left out.
     """
     accelerator = Accelerator(cpu=_cpu_only(), log_with="tensorboard" if tensorboard else None, project_dir=directory)
     if config.batch % accelerator.num_processes:
@@ -233,7 +233,7 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
     value, details = loss(state.model, batch)
     state.accelerator.backward(value)
     norm: Tensor = state.accelerator.clip_grad_norm_(state.model.parameters(), config.clip)
-    followed = config.skip is None or float(norm) <= config.skip
+    followed = config.skip_above is None or float(norm) <= config.skip_above
     if followed:
         state.optimizer.step()
         state.ema.update_parameters(state.bare)
@@ -242,10 +242,11 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
         state.skipped += 1
         state.skipped_in_a_row += 1
         _require_finite(state, loss, batch, float(value), 0.0, config)
-        if state.skipped_in_a_row >= config.skips:
+        if state.skipped_in_a_row >= config.skip_limit:
             raise MultiresError(
-                f"step {state.step + 1}: {config.skips} updates in a row were left out, the last for a gradient of norm"
-                f" {float(norm):.3g}, beyond skip = {config.skip}; raise it, or lower the learning rate, {config.learning_rate}"
+                f"step {state.step + 1}: {config.skip_limit} updates in a row were left out, the last for a gradient of norm"
+                f" {float(norm):.3g}, beyond skip_above = {config.skip_above}; raise it, or lower the learning rate,"
+                f" {config.learning_rate}"
             )
     state.scheduler.step()
     state.optimizer.zero_grad()

@@ -94,3 +94,16 @@ def json_values() -> st.SearchStrategy[object]:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         max_leaves=8,
     )
+
+
+@st.composite
+def mixture_parameters(draw: st.DrawFn, channels: int, moderate: bool = False) -> Tensor:
+    """Parameters of a mixture of logistics at one pixel, (1, count, 1, 1): means beyond both edges, scales from far below a
+    grey value to far above all; moderate ones stay where differences of distribution functions keep their digits.
+    """
+    mixtures = draw(st.integers(1, 3))
+    kinds = 2 if channels == 1 else 3
+    ranges = [(-1.2, 1.2), (-3.5, 1.0), (-2.0, 2.0)] if moderate else [(-3.0, 3.0), (-9.0, 4.0), (-4.0, 4.0)]
+    weights = [draw(st.floats(-5, 5)) for _ in range(mixtures)]
+    rest = [draw(st.floats(*ranges[kind])) for _ in range(channels) for kind in range(kinds) for _ in range(mixtures)]
+    return torch.tensor(weights + rest, dtype=torch.float64)[None, :, None, None]

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from analysis import ablation, basis, basis_study, filters, oracle, shipped
-from analysis.capture import Tensors, capture
-from analysis.evidence import Check, Context, Control, Evidence, claim
+from analysis.capture import capture
+from analysis.evidence import Check, Context, Control, Evidence, Skipped, claim
 from analysis.measure import BOUNDS, FLOOR, Defects, dtype_name, gap, keep_worst, relative, size
+from analysis.reducers import Tensors
 from multires import tasks
 from multires.pooling import average, maximum
 from multires.unet import HaarUNet, Pooling, UNet
@@ -20,6 +21,7 @@ SAME_FLOOR = 0.01  # that net's activations are smoother
 OWN_BOUND = 1e-3  # a basis that the activations carry leaves less than this unexplained; without one they leave more
 FIRST_LEVEL = 2  # at level 1 several filters give nearly the same
 MANY_PATCHES, CONTROL_PATCHES = 1000, 64
+EPS = torch.finfo(torch.float32).eps
 
 
 class _Agreement:
@@ -208,6 +210,9 @@ def c6(context: Context) -> Evidence:
     _, run = shipped.network("average")
     _, (inputs, clean) = shipped.pairs(context, run)
     levels = run.model.levels
+    energies = ablation.band_energies(clean, levels).sum(1)
+    if bool((energies <= EPS**2 * clean.double().square().sum()).any()):
+        raise Skipped(f"{context.images.name}: the patches have no details at level {int(energies.argmin()) + 1} to lose")
     twin, broken = (HaarUNet(levels, pool) for pool in (average, maximum))
     expected = np.eye(levels, levels + 1)
     defects = [float(np.abs(ablation.ablate(each, each.skips, clean.double()).lost - expected).max()) for each in (twin, broken)]

@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated
 
 from tyro.conf import subcommand
 
@@ -19,19 +19,41 @@ UNetPreset = (
 )
 
 
-def _hvae(name: str, description: str) -> Any:
-    return Annotated[HVAERun, subcommand(name, default=HVAE_PRESETS[name], description=description)]
-
-
-HVAEPreset = Union[  # noqa: UP007 - made of values, so no type checker could read it either way
-    _hvae("mnist", "Binarised MNIST, a cell of its own at each step."),
-    _hvae("mnist-shared", "Binarised MNIST, one cell at each resolution."),
-    _hvae("fashion-mnist", "Fashion-MNIST in 256 grey values, a cell of its own at each step."),
-    _hvae("fashion-mnist-shared", "Fashion-MNIST in 256 grey values, one cell at each resolution."),
-    _hvae("digits", "The 8 x 8 digits of scikit-learn; in three minutes."),
-    _hvae("natural", "Patches of photographs, 32 x 32, grey."),
-    _hvae("cifar10", "CIFAR-10."),
-]
+HVAEPreset = (
+    Annotated[
+        HVAERun, subcommand("mnist", default=HVAE_PRESETS["mnist"], description="Binarised MNIST, a cell of its own at each step.")
+    ]
+    | Annotated[
+        HVAERun,
+        subcommand(
+            "mnist-shared", default=HVAE_PRESETS["mnist-shared"], description="Binarised MNIST, one cell at each resolution."
+        ),
+    ]
+    | Annotated[
+        HVAERun,
+        subcommand(
+            "fashion-mnist",
+            default=HVAE_PRESETS["fashion-mnist"],
+            description="Fashion-MNIST in 256 grey values, a cell of its own at each step.",
+        ),
+    ]
+    | Annotated[
+        HVAERun,
+        subcommand(
+            "fashion-mnist-shared",
+            default=HVAE_PRESETS["fashion-mnist-shared"],
+            description="Fashion-MNIST in 256 grey values, one cell at each resolution.",
+        ),
+    ]
+    | Annotated[
+        HVAERun,
+        subcommand("digits", default=HVAE_PRESETS["digits"], description="The 8 x 8 digits of scikit-learn; in three minutes."),
+    ]
+    | Annotated[
+        HVAERun, subcommand("natural", default=HVAE_PRESETS["natural"], description="Patches of photographs, 32 x 32, grey.")
+    ]
+    | Annotated[HVAERun, subcommand("cifar10", default=HVAE_PRESETS["cifar10"], description="CIFAR-10.")]
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +67,7 @@ class TrainUNet:
 class TrainHVAE:
     """A hierarchical VAE: multires train hvae digits."""
 
-    preset: HVAEPreset  # type: ignore[valid-type]
+    preset: HVAEPreset
 
 
 @dataclass(frozen=True)
@@ -70,7 +92,8 @@ class Train:
         kind, presets = ("unet", PRESETS) if isinstance(self.network, TrainUNet) else ("hvae", HVAE_PRESETS)
         if self.resume:
             directory, run = self.resume, runs.read(self.resume)
-            if self.out or preset not in presets.values() or runs.kind(run) != kind:
+            other = isinstance(run, UNetRun) and isinstance(preset, UNetRun) and run.task.name != preset.task.name
+            if self.out or preset not in presets.values() or runs.kind(run) != kind or other:
                 raise MultiresError(
                     f"--resume {directory}: that run knows its settings; say only: train {runs.kind(run)} PRESET --resume"
                 )
@@ -100,4 +123,7 @@ class Train:
 
 def _name(run: UNetRun | HVAERun) -> str:
     """What a run's folder is called where none is named."""
-    return run.task.name if isinstance(run, UNetRun) else run.data
+    if isinstance(run, UNetRun):
+        return run.task.name
+    shared = all(resolution.shared for resolution in run.model.resolutions)
+    return f"{Path(run.data).stem}-shared" if shared else Path(run.data).stem

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from analysis import filters
-from analysis.basis import approximations, identify
+from analysis.basis import Identification, approximations, identify
 from analysis.filters import WAVELETS
+from multires.configs import UNetConfig
 from multires.errors import MultiresError
-from multires.unet import POOLINGS, Pool
+from multires.unet import POOLINGS, Pool, UNet
 
 LEVELS, SIDE = 2, 32
 Carried = Callable[[Tensor, int], Tensor]
@@ -120,6 +121,39 @@ def test_a_basis_is_found_at_a_neighbouring_cell_and_no_further(shift: tuple[int
     found = identify(moved, LEVELS, FIT, HELD)["encoder"].unexplained[:, 0]
     assert (least <= found).all()
     assert (found <= most).all()
+
+
+def test_bases_that_agree_are_not_told_apart() -> None:
+    flat = np.full((2, len(WAVELETS)), 0.5)
+    flat[1, 3] = 0.1
+    assert Identification(flat, flat, flat).best == [None, WAVELETS[3]]
+
+
+@pytest.mark.parametrize(
+    ("levels", "images", "reason"),
+    [
+        (0, FIT, "levels = 0"),
+        (9, FIT, "has no module .decoder.2.: basis identification at 9 levels"),
+        (LEVELS, FIT.expand(-1, 3, -1, -1), "takes one channel"),
+        (LEVELS, torch.full_like(FIT, torch.nan), "images of shape .* hold NaN"),
+        (LEVELS, torch.linspace(0, 1, len(FIT))[:, None, None, None].expand_as(FIT), "images, all constant"),
+        (LEVELS, FIT.numpy(), "ndarray: expected a torch tensor"),
+    ],
+)
+def test_images_in_which_no_basis_can_be_identified_are_refused(levels: int, images: Tensor, reason: str) -> None:
+    with pytest.raises(MultiresError, match=reason):
+        identify(Carrier(mixture("haar")), levels, images, HELD)
+
+
+def test_a_network_without_the_modules_is_refused() -> None:
+    with pytest.raises(MultiresError, match=r"Identity has no module 'decoder.1'"):
+        identify(torch.nn.Identity(), 2, FIT, HELD)
+
+
+def test_images_are_given_in_the_precision_of_the_network() -> None:
+    net = UNet(UNetConfig(widths=(4, 4, 4)))
+    found, same = identify(net, 2, FIT.float(), HELD.float()), identify(net, 2, FIT.double(), HELD.double())
+    assert np.allclose(found["encoder"].unexplained, same["encoder"].unexplained)
 
 
 def test_activations_of_other_images_say_nothing() -> None:

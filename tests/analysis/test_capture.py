@@ -16,7 +16,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from analysis import bench_capture
-from analysis.capture import Keep, Moments, capture
+from analysis.capture import capture
+from analysis.reducers import Keep, Moments
 from multires.errors import MultiresError
 
 HOOKS = [name for name in nn.Module().__dict__ if "hooks" in name]
@@ -612,7 +613,13 @@ def errors() -> Iterator[tuple[str, Callable[[], Any], str]]:
     yield "no call at all", run(nn.Identity(), functions="lstm"), "called were none"
     yield "no forward", run(Net(), "head", functions="relu", forward=id), "capture of 'head', 'relu': the model never ran"
     yield "another method", run(Net(), "head", forward=lambda net: net.head(torch.ones(1, 3, 1, 1))), "the model never ran"
-    yield "never ran", run(idle, ["used", "spare"]), "modules 'used', 'spare' matched but never ran"
+    yield "never ran", run(idle, ["used", "spare"]), "modules 'used' matched 'used' but never ran in the model"
+    yield "an instance", run(Net(), "head", reduce=Moments()), "pass what makes a reducer for each site"
+    yield "no reducer", run(Net(), "head", reduce=lambda: 5), "reduce() made a int: a reducer has update(outputs, inputs)"
+    complex_ = Apply(lambda self, x: self.used(x.to(torch.complex64)), used=nn.Identity())
+    yield "complex moments", run(complex_, "used", reduce=Moments), "moments of a complex tensor"
+    nested = Apply(lambda self, x: self.used(torch.nested.as_nested_tensor([x[0], x[0]])), used=nn.Identity())
+    yield "nested moments", run(nested, "used", reduce=Moments), "moments of a nested tensor"
     mistake = "is compiled; capture sees nothing inside: pass the module as it was before torch.compile"
     yield "torch.compile", run(torch.compile(Net()), "*"), f"the model {mistake}"
     yield "torch.compile inside", run(inside, "down1"), f"module 'head' {mistake}"
@@ -626,6 +633,15 @@ def test_errors_are_one_line(wrong: tuple[str, Callable[[], Any], str]) -> None:
     with pytest.raises(MultiresError, match=re.escape(text)) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_glob_may_match_modules_that_do_not_run() -> None:
+    """Attention calls its projection's weights and not the module: '*' takes what there is."""
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+    with capture(model, "*") as record:
+        model(torch.randn(2, 3, 8))
+    assert {"linear1", "norm2", ""} <= set(record)
+    assert "self_attn.out_proj" not in record
 
 
 def test_no_complaint_hides_an_exception() -> None:

@@ -11,6 +11,7 @@ from analysis.evidence import REGISTRY, Context, Evidence, run, select
 from analysis.measure import fields, films, gap, keep_worst, lines, relative
 from multires import data
 from multires.data import Images
+from multires.spaces import embed
 
 assert claims
 DIGITS = replace(data.load("digits"), batches=(data.load("digits").batches[0][:64],))
@@ -49,7 +50,25 @@ def test_images_too_small_for_the_networks_are_skipped_with_a_reason(id: str) ->
 
 def test_images_that_do_not_vary_have_no_covariance_to_learn() -> None:
     (result,) = run(select(["C4"]), replace(CONSTANT, batches=CONSTANT.batches[2:]), 0)
-    assert (result.verdict, result.reason) == ("skipped", "constant: patches of 2 x 2 cells that do not vary have no covariance")
+    assert (result.verdict, result.reason) == (
+        "skipped",
+        "constant: in no patch of 2 x 2 cells does anything vary: there are no details to find",
+    )
+
+
+CONSTANTS = Images("constants", "", (torch.linspace(0.1, 0.9, 40)[:, None, None, None].expand(-1, 1, 64, 64).contiguous(),))
+
+
+@pytest.mark.parametrize("id", ["C2", "C3", "C4", "C5", "C6"])
+def test_images_that_are_constant_say_nothing_about_networks(id: str) -> None:
+    (result,) = run(select([id]), CONSTANTS, 0)
+    assert (result.verdict, result.reason.partition(":")[0]) == ("skipped", "constants")
+
+
+def test_images_without_fine_details_have_none_to_lose() -> None:
+    coarse = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    (result,) = run(select(["C6"]), Images("coarse", "", (embed(coarse, 2),)), 0)
+    assert (result.verdict, result.reason) == ("skipped", "coarse: the patches have no details at level 1 to lose")
 
 
 def test_margins_of_the_other_poolings_are_what_they_are(measured: dict[str, Evidence]) -> None:

@@ -394,8 +394,9 @@ def test_more_patches_to_fit_on_are_drawn_at_random_places_of_the_same_half() ->
     ("batch", "reason"),
     [
         (torch.zeros(100, 1, 16, 16), "no room for disjoint patches of 32 x 32"),
-        (torch.zeros(1, 1, 64, 64), "mine: 2 patches of 32 x 32 to test on; 16 are the least"),
-        (torch.zeros(5, 1, 32, 64), "mine: 5 patches"),
+        (torch.zeros(1, 1, 64, 64), "mine: 0 patches of 32 x 32"),
+        (torch.rand(10, 1, 32, 64), "mine: 10 patches"),
+        (torch.zeros(40, 1, 64, 64), "mine: 0 patches of 32 x 32 to fit or test on that are not constant; 16 are the least"),
     ],
 )
 def test_images_that_cannot_be_used_are_skipped_with_the_reason(batch: Tensor, reason: str) -> None:

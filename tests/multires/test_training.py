@@ -230,6 +230,31 @@ def test_a_torn_last_line_of_the_log_is_forgotten(tmp_path: Path) -> None:
     assert lines(tmp_path) == before
 
 
+@pytest.mark.parametrize("line", [b"5", b"{}", b'{"record": "step", "step": null}', b"\xff\xfe"])
+def test_a_damaged_line_of_the_log_is_forgotten(line: bytes, tmp_path: Path) -> None:
+    list(run(tmp_path))
+    before = lines(tmp_path)
+    with (tmp_path / "log.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    list(run(tmp_path))
+    assert lines(tmp_path) == before
+
+
+@pytest.mark.parametrize("step", [2000, "12", None])
+def test_a_checkpoint_that_is_of_another_step_than_its_folder_says_is_refused(step: object, tmp_path: Path) -> None:
+    list(run(tmp_path))
+    path = tmp_path / "checkpoints" / "00000012" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step": step}))
+    with pytest.raises(MultiresError, match=r"not a checkpoint of this training.*step.*in a folder named 00000012"):
+        list(run(tmp_path))
+
+
+def test_whoever_may_read_a_run_may_resume_it(tmp_path: Path) -> None:
+    list(run(tmp_path))
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "checkpoints" / "00000012").iterdir()}
+    assert modes == {(tmp_path / "log.jsonl").stat().st_mode & 0o777}
+
+
 def test_tensorboard_writes_its_log(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is an extra: pip install 'multires-toolkit[tensorboard]'")
     list(fit(net(), loss, batches, CONFIG, tmp_path, tensorboard=True))

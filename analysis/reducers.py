@@ -1,0 +1,82 @@
+"""What becomes of the activations that `analysis.capture` records: kept whole, or reduced as they come."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from multires.errors import MultiresError
+
+Tensors = tuple[Tensor, ...]
+
+
+class Reducer(Protocol):
+    """What becomes of the activations of one site.
+
+    Outputs are detached, and still the model's own: a reducer must not write to them, and must clone what it keeps, since an
+    operation in place (an in-place ReLU) may change them later. Inputs are copies.
+    """
+
+    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
+        """Take one call's tensors, nested ones flattened in order; inputs is () unless they were asked for."""
+
+
+class Keep:
+    """All tensors of all calls, cloned: `outputs` and `inputs` are lists with one tuple a call."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Tensors] = []
+        self.inputs: list[Tensors] = []
+
+    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
+        """Append clones of the outputs; inputs are copies already."""
+        self.outputs.append(tuple(x.clone() for x in outputs))
+        self.inputs.append(inputs)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The first output of every call, joined along axis 0, the batch where it comes first."""
+        return torch.cat([outputs[0] for outputs in self.outputs])
+
+
+class Moments:
+    """Count, mean and second moment per channel of a site's first output, in float64; memory does not grow with the images.
+
+    `count` is the number of values in each channel, axis 1 (a tensor of fewer axes is one channel). `centered` is the sum of
+    squared deviations from `mean`, merged batch by batch, so that a mean far from zero costs no digits.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.centered = torch.zeros((), dtype=torch.float64)
+
+    def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
+        """Merge one batch (Chan, Golub and LeVeque 1983)."""
+        x = outputs[0]
+        if x.is_nested or x.is_complex():
+            raise MultiresError(f"moments of a {'nested' if x.is_nested else 'complex'} tensor: only dense, real ones have them")
+        if not x.numel():
+            return
+        # flat in space first: torch reduces two axes several times faster than three
+        x = x.reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.reshape(-1, 1, 1)
+        x = x if x.is_floating_point() else x.double()
+        count, mean = x.shape[0] * x.shape[2], x.sum(2, dtype=torch.float64).sum(0) / (x.shape[0] * x.shape[2])
+        if x.dtype == torch.float64:
+            centered = torch.linalg.vector_norm(x - mean[:, None], dim=2).square().sum(0)
+        else:  # what cancels here in float64 is far below the rounding of the values themselves, and no copy is made of them
+            squares = torch.linalg.vector_norm(x, dim=2, dtype=torch.float64).square().sum(0)
+            centered = (squares - count * mean.square()).clamp(min=0)
+        total, apart = self.count + count, mean - self.mean
+        self.centered = self.centered + centered + apart.square() * (self.count * count / total)
+        self.mean = self.mean + apart * (count / total)
+        self.count = total
+
+    @property
+    def variance(self) -> Tensor:
+        """The mean squared deviation from the mean (divided by count, not count - 1)."""
+        return self.centered / self.count
+
+    @property
+    def second(self) -> Tensor:
+        """The second moment, the mean of the squares."""
+        return self.variance + self.mean.square()
