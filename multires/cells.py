@@ -141,6 +141,7 @@ class Cell(nn.Module):
         second = self.second_drift(middle, time)
         after = euler(middle, second, h)
         if self.config.normalise:
-            after = after / after.square().mean((1, 2, 3), keepdim=True).sqrt()
+            size = torch.linalg.vector_norm(after, dim=(1, 2, 3), keepdim=True) / math.sqrt(after[0].numel())
+            after = after / size.clamp_min(torch.finfo(after.dtype).tiny)  # a state of zero stays zero
         latent = mean * h + deviation * dw
         return Step(time, h, state, drift, shock, middle, second, after, latent, prior.over(h), posterior and posterior.over(h))

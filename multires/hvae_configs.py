@@ -30,7 +30,7 @@ class Resolution:
         """Raise MultiresError for what no resolution can have."""
         if self.size < 1 or self.size & (self.size - 1):
             raise MultiresError(f"size = {self.size}: a resolution has a power of two cells a side")
-        for name, least in (("encoder_blocks", 0), ("steps", 0), ("width", 1)):
+        for name, least in (("encoder_blocks", 0), ("steps", 1), ("width", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise MultiresError(f"{name} = {value} at {self.size} x {self.size}: must be {least} or more")
@@ -85,12 +85,12 @@ class HVAEConfig:
             raise MultiresError(f"mean = {self.mean}: must be finite")
         if self.likelihood == "logistic-mixture" and self.channels not in (1, 3):
             raise MultiresError(f"channels = {self.channels}: the mixture of logistics is for 1 channel, grey, or 3, colour")
-        if not any(r.steps for r in self.resolutions):
-            raise MultiresError("steps = 0 at every resolution: a decoder takes one step or more")
         if 2 * self.border >= self.resolutions[0].size:
             raise MultiresError(f"border = {self.border}: leaves no pixel of {self.resolutions[0].size}")
         groups: dict[str, tuple[int, bool]] = {}
         for r in self.resolutions:
+            if int(self.width_at(r) * self.bottleneck) < 1:
+                raise MultiresError(f"bottleneck = {self.bottleneck}: leaves no inner channel of {self.width_at(r)}")
             shape = (self.width_at(r), r.size > 2)
             if r.group is not None and groups.setdefault(r.group, shape) != shape:
                 raise MultiresError(

@@ -241,7 +241,7 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
     else:
         state.skipped += 1
         state.skipped_in_a_row += 1
-        _require_finite(state, loss, batch, float(value), 0.0, config)
+        _require_finite(state, loss, batch, float(value.detach()), 0.0, config)
         if state.skipped_in_a_row >= config.skip_limit:
             raise MultiresError(
                 f"step {state.step + 1}: {config.skip_limit} updates in a row were left out, the last for a gradient of norm"

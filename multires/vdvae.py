@@ -90,6 +90,11 @@ def from_openai(state_dict: Mapping[str, Tensor], config: HVAEConfig) -> HVAE:
         raise MultiresError(f"state dict: {missing[0]} is missing ({len(missing)} of {len(names)} keys are)")
     if extra := sorted(set(state_dict) - set(names.values())):
         raise MultiresError(f"state dict: {extra[0]} has no place in this configuration ({len(extra)} of {len(state_dict)} keys)")
+    for ours, tensor in hvae.state_dict().items():
+        if tensor.shape != (found := state_dict[names[ours]]).shape:
+            raise MultiresError(
+                f"state dict: {names[ours]} has shape {tuple(found.shape)}; this configuration's is {tuple(tensor.shape)}"
+            )
     checkpoints.load_into(hvae, {ours: state_dict[theirs] for ours, theirs in names.items()}, "state dict")
     return hvae.eval()
 

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from multires.configs import Task, TrainingConfig, UNetConfig, UNetRun
+from multires.hvae_configs import HVAEConfig, Resolution
 
 DTYPES = [torch.float64, torch.float32]
 MOST_CELLS = {1: 5, 2: 3, 3: 2}  # the finest resolution drawn, for each d
@@ -107,3 +108,34 @@ def mixture_parameters(draw: st.DrawFn, channels: int, moderate: bool = False) -
     weights = [draw(st.floats(-5, 5)) for _ in range(mixtures)]
     rest = [draw(st.floats(*ranges[kind])) for _ in range(channels) for kind in range(kinds) for _ in range(mixtures)]
     return torch.tensor(weights + rest, dtype=torch.float64)[None, :, None, None]
+
+
+@st.composite
+def hvae_configs(draw: st.DrawFn) -> HVAEConfig:
+    """Small HVAEs of every kind."""
+    sizes = draw(st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=3, unique=True).map(sorted))[::-1]
+    grey = draw(st.booleans())
+    widths = st.none() if (group := draw(st.booleans())) else st.none() | st.integers(4, 8)
+    resolutions = tuple(
+        Resolution(
+            size,
+            draw(st.integers(0, 2)),
+            draw(st.integers(1, 3)),
+            draw(widths),
+            draw(st.booleans()),
+            draw(st.none() | st.just(f"to {size > 2}")) if group else None,
+        )
+        for size in sizes
+    )
+    return HVAEConfig(
+        resolutions,
+        channels=draw(st.sampled_from([1, 3])),
+        width=draw(st.integers(4, 8)),
+        latents=draw(st.integers(1, 3)),
+        bottleneck=draw(st.sampled_from([0.25, 0.5, 1.0])),
+        likelihood="logistic-mixture" if grey else "bernoulli",
+        mixtures=draw(st.integers(1, 3)),
+        no_bias_above=draw(st.sampled_from([0, 4, 64])),
+        time_input=draw(st.booleans()),
+        normalise=draw(st.booleans()),
+    )

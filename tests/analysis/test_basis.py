@@ -182,7 +182,7 @@ def test_the_decoder_is_held_against_the_output_and_the_encoder_against_the_inpu
 def test_what_is_learnt_by_heart_does_not_score() -> None:
     """With more channels than cells to fit on, the fit is perfect where it was made and worthless elsewhere."""
     weights = torch.randn(64, 128 * 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    by_heart = Carrier(lambda x, level: (100 * x.flatten(1) @ weights).sin().unflatten(1, (128, 4, 4)), levels=1)
+    by_heart = Carrier(lambda x, level: (100 * x.flatten(1) @ weights.to(x)).sin().unflatten(1, (128, 4, 4)), levels=1)
     fit, held = images(4, 1, 8), images(16, 2, 8)
     assert (identify(by_heart, 1, fit, fit)["encoder"].unexplained < 1e-3).all()
     assert (identify(by_heart, 1, fit, held)["encoder"].low > 0.9).all()

@@ -627,6 +627,7 @@ def errors() -> Iterator[tuple[str, Callable[[], Any], str]]:
     yield "TorchScript", run(scripted, "down1"), f"module 'head' {mistake}"
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("wrong", errors(), ids=lambda wrong: wrong[0])
 def test_errors_are_one_line(wrong: tuple[str, Callable[[], Any], str]) -> None:
     _, call, text = wrong

@@ -1,0 +1,130 @@
+"""VDVAE's presets and weights against facts about openai/vdvae, and values that its network gave in float64."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from multires import vdvae
+from multires.errors import MultiresError
+from multires.hvae import HVAE
+from multires.hvae_configs import HVAEConfig, Resolution
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+EXPECTED = json.loads((FIXTURES / "openai_vdvae_small.json").read_text())["expected"]
+INPUTS = load_file(FIXTURES / "openai_vdvae_small.inputs.safetensors")
+SMALL = HVAEConfig(  # enc_blocks 8x2,8d2,4x2,4d4,1x1 and dec_blocks 1x1,4m1,4x2,8m4,8x2
+    (Resolution(8, 2, 3), Resolution(4, 2, 3), Resolution(1, 1, 1)),
+    channels=3,
+    width=16,
+    latents=4,
+    likelihood="logistic-mixture",
+    mean=120.63838 / 255,
+    std=64.16736 / 255,
+)
+
+
+def state() -> dict[str, Tensor]:
+    return load_file(FIXTURES / "openai_vdvae_small.state.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "steps", "blocks"),
+    [
+        ("cifar-10", 39_145_700, 43, 33),
+        ("imagenet-32", 119_280_868, 78, 48),
+        ("imagenet-64", 125_005_860, 75, 65),
+        ("ffhq-256", 114_874_852, 66, 68),
+    ],
+)
+def test_published_networks_have_their_sizes(name: str, parameters: int, steps: int, blocks: int) -> None:
+    with torch.device("meta"):
+        hvae = HVAE(vdvae.preset(name))
+    assert sum(parameter.numel() for parameter in hvae.parameters()) == parameters
+    assert len(hvae.cells) == hvae.config.steps == steps
+    assert len(hvae.encoder.blocks) == blocks
+
+
+def test_every_key_of_cifar_10_has_its_shape() -> None:
+    with torch.device("meta"):
+        hvae = HVAE(vdvae.preset("cifar-10"))
+    keys = json.loads((FIXTURES / "openai_vdvae_cifar10_keys.json").read_text())
+    assert {key: list(tensor.shape) for key, tensor in vdvae.to_openai(hvae).items()} == keys
+
+
+@pytest.mark.parametrize("kind", ["zero", "given"])
+def test_the_network_gives_the_published_codes_values(kind: str) -> None:
+    hvae = vdvae.from_openai(state(), SMALL).double()
+    images = INPUTS["pixels"].permute(0, 3, 1, 2).double() / 255
+    noise = [INPUTS[f"eps_{k:02d}"].double() * (kind == "given") for k in range(SMALL.steps)]
+    with torch.no_grad():
+        steps = list(hvae.integrate(len(images), hvae.encode(images), noise=noise))
+        distortion = hvae.nll(images, steps[-1].state).mean() / hvae.dimensions
+    kl = torch.stack([step.kl() for step in steps]).mean(1)
+    rate, expected = kl.sum() / hvae.dimensions, EXPECTED[kind]
+    assert float(distortion) == pytest.approx(expected["distortion"], rel=1e-6)
+    assert float(rate) == pytest.approx(expected["rate"], rel=1e-6)
+    assert float(distortion + rate) == pytest.approx(expected["elbo"], rel=1e-6)
+    if kind == "zero":
+        assert kl.tolist() == pytest.approx(expected["kl_per_block_nats"], rel=1e-6)
+        last = (steps[-1].state * hvae.gain + hvae.bias).detach()
+        wanted = INPUTS["state_out_zero"].double()
+        assert float((last - wanted).norm() / wanted.norm()) < 1e-6
+
+
+def test_export_and_import_are_each_others_inverse() -> None:
+    given = state()
+    back = vdvae.to_openai(vdvae.from_openai(given, SMALL))
+    assert set(back) == set(given)
+    assert all(torch.equal(back[key], given[key]) for key in given)
+    torch.manual_seed(1)
+    hvae = HVAE(SMALL)
+    again = vdvae.from_openai(vdvae.to_openai(hvae), SMALL)
+    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in hvae.state_dict().items())
+
+
+def test_the_state_dict_is_copied() -> None:
+    given = state()
+    hvae = vdvae.from_openai(given, SMALL)
+    given["decoder.gain"].zero_()
+    vdvae.to_openai(hvae)["decoder.gain"].zero_()
+    assert hvae.gain.abs().sum() > 0
+
+
+def test_other_state_dicts_are_refused_in_one_line() -> None:
+    whole = state()
+    key = "decoder.dec_blocks.3.z_proj.weight"
+    for wrong, reason in (
+        ({k: v for k, v in whole.items() if k != key}, f"{key} is missing \\(1 of {len(whole)} keys are\\)"),
+        (whole | {"decoder.dec_blocks.7.z_proj.weight": whole[key]}, "decoder.dec_blocks.7.z_proj.weight has no place"),
+        (whole | {key: whole[key][:-1]}, f"{key} has shape \\(15, 4, 1, 1\\); this configuration's is \\(16, 4, 1, 1\\)"),
+        ({}, "is missing \\(247 of 247"),
+    ):
+        with pytest.raises(MultiresError, match=reason) as caught:
+            vdvae.from_openai(wrong, SMALL)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(SMALL, time_input=True),
+        replace(SMALL, normalise=True),
+        replace(SMALL, resolutions=(Resolution(8, 2, 3, shared=True), *SMALL.resolutions[1:])),
+        replace(SMALL, likelihood="bernoulli"),
+    ],
+)
+def test_what_vdvae_has_not_cannot_be_exchanged(config: HVAEConfig) -> None:
+    with pytest.raises(MultiresError, match="this configuration differs"):
+        vdvae.to_openai(HVAE(config))
+    with pytest.raises(MultiresError, match="this configuration differs"):
+        vdvae.from_openai(state(), config)
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(MultiresError, match="no published network 'cifar': known are cifar-10, imagenet-32"):
+        vdvae.preset("cifar")
