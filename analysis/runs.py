@@ -1,5 +1,7 @@
 """A training run in a folder: run.json says what it is, then come its log, its checkpoints, and the weights with their card."""
 
+import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -15,7 +17,7 @@ from multires.configs import UNetRun
 from multires.errors import MultiresError
 from multires.hvae_configs import HVAERun
 
-CONFIG, WEIGHTS = "run.json", "weights.safetensors"
+CONFIG, WEIGHTS, SOURCES = "run.json", "weights.safetensors", "sources.jsonl"
 Run = UNetRun | HVAERun
 KINDS: dict[str, type[Run]] = {"unet": UNetRun, "hvae": HVAERun}
 
@@ -53,13 +55,28 @@ def trainee(run: Run, directory: Path) -> Trainee:
 def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[training.Record]:
     """Train the run of a folder from where it is, and write the averaged weights and their card at its end."""
     it = trainee(run, directory)
+    first = training.processes().is_main_process
     for record in training.fit(it.model, it.loss, it.batches, run.training, directory, it.evaluate, tensorboard):
-        if isinstance(record, training.Finished) and training.processes().is_main_process:
-            checkpoints.write_weights(directory / WEIGHTS, record.model, card(run, record) | it.describe(record.model))
+        if isinstance(record, training.Started) and first:
+            with (directory / SOURCES).open("a") as file:
+                file.write(json.dumps({"step": record.step, "commit": commit()}) + "\n")
+        if isinstance(record, training.Finished) and first:
+            about = card(run, record, sources(directory)) | it.describe(record.model)
+            checkpoints.write_weights(directory / WEIGHTS, record.model, about)
         yield record
 
 
-def card(run: Run, finished: training.Finished) -> dict[str, Any]:
+def sources(directory: Path) -> dict[str, int]:
+    """The commits that a run was trained with, and the step that each first took up the training at."""
+    found: dict[str, int] = {}
+    for line in (directory / SOURCES).read_text().splitlines():
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # a line cut short when the machine stopped
+            source = json.loads(line)
+            found.setdefault(source["commit"], source["step"])
+    return found
+
+
+def card(run: Run, finished: training.Finished, commits: dict[str, int]) -> dict[str, Any]:
     """What shipped weights are and where they come from."""
     device = next(finished.model.parameters()).device
     return {
@@ -71,7 +88,7 @@ def card(run: Run, finished: training.Finished) -> dict[str, Any]:
         "steps": finished.step,
         "seconds": round(finished.seconds, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "commit": commit(),
+        "commit": next(iter(commits)) if len(commits) == 1 else commits,
         "versions": {name: version(name) for name in ("multires-toolkit", "torch")},
     }
 

@@ -20,22 +20,48 @@ from multires.gaussians import Gaussian
 from multires.hvae_configs import HVAEConfig
 
 FREQUENCIES = 4
+FEW_CELLS = 8  # a side
+
+
+class Pointwise(nn.Conv2d):
+    """A convolution of width 1: one linear map of the channels, in every cell."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, n, n) to (batch, outputs, n, n)."""
+        return self._map(x, self.bias)
+
+    def linear(self, x: Tensor) -> Tensor:
+        """The same without the bias."""
+        return self._map(x, None)
+
+    def _map(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        if x.shape[-1] > FEW_CELLS:
+            return functional.conv2d(x, self.weight, bias)
+        # a matrix product has half the overhead of a convolution, which is most of the time where there are few cells
+        return functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 class Bottleneck(nn.Module):
-    """Four convolutions of width 1, 3, 3, 1, each after an exact GELU; the inner two have width 1 where only 2 cells are left."""
+    """Four convolutions of width 1, 3, 3, 1, each after an exact GELU; the inner two have width 1 where only 2 cells are left.
+
+    The first GELU is the caller's: a state that several blocks read needs it once.
+    """
 
     def __init__(self, inputs: int, inner: int, outputs: int, size: int) -> None:
         super().__init__()
         width = 3 if size > 2 else 1
-        self.c1 = nn.Conv2d(inputs, inner, 1)
+        self.c1 = Pointwise(inputs, inner)
         self.c2 = nn.Conv2d(inner, inner, width, padding=width // 2)
         self.c3 = nn.Conv2d(inner, inner, width, padding=width // 2)
-        self.c4 = nn.Conv2d(inner, outputs, 1)
+        self.c4 = Pointwise(inner, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, inputs, n, n) to (batch, outputs, n, n)."""
-        for convolution in (self.c1, self.c2, self.c3, self.c4):
+        """Map (batch, inputs, n, n), after GELU, to (batch, outputs, n, n)."""
+        x = self.c1(x)
+        for convolution in (self.c2, self.c3, self.c4):
             x = convolution(functional.gelu(x))
         return x
 
@@ -86,7 +112,7 @@ class Cell(nn.Module):
         self.config, inner = config, int(width * config.bottleneck)
         self.posterior = Bottleneck(2 * width, inner, 2 * config.latents, size)
         self.prior = Bottleneck(width, inner, 2 * config.latents + width, size)
-        self.projection = nn.Conv2d(config.latents, width, 1)
+        self.projection = Pointwise(config.latents, width)
         self.residual = Bottleneck(width, inner, width, size)
         self.clock = nn.Linear(2 * FREQUENCIES, width) if config.time_input else None
 
@@ -97,20 +123,20 @@ class Cell(nn.Module):
 
     def diffusion(self, deviation: Tensor, dw: Tensor) -> Tensor:
         r"""$s\,dW = A\,\sigma\,dW$."""
-        return functional.conv2d(deviation * dw, self.projection.weight)
+        return self.projection.linear(deviation * dw)
 
     def second_drift(self, state: Tensor, time: float) -> Tensor:
         r"""$m_2 = r(Z)$."""
-        drift: Tensor = self.residual(self._at(state, time))
+        drift: Tensor = self.residual(self._seen(state, time))
         return drift
 
-    def _at(self, state: Tensor, time: float) -> Tensor:
-        """What the blocks read: the state, and the time where they are told it."""
-        if self.clock is None:
-            return state
-        angles = math.pi * time * 2.0 ** torch.arange(FREQUENCIES, device=state.device, dtype=state.dtype)
-        told: Tensor = self.clock(torch.cat([angles.sin(), angles.cos()]))
-        return state + told[:, None, None]
+    def _seen(self, state: Tensor, time: float) -> Tensor:
+        """What the blocks read: the state, with the time where they are told it, after GELU."""
+        if self.clock is not None:
+            angles = math.pi * time * 2.0 ** torch.arange(FREQUENCIES, device=state.device, dtype=state.dtype)
+            told: Tensor = self.clock(torch.cat([angles.sin(), angles.cos()]))
+            state = state + told[:, None, None]
+        return functional.gelu(state)
 
     def forward(
         self,
@@ -124,9 +150,10 @@ class Cell(nn.Module):
     ) -> Step:
         """Take one step of length h from the state; noise is standard normal, of shape (batch, latents, n, n).
 
-        With an activation the posterior gives the latent, without one the prior; a latent that is given takes its place.
+        With an activation, after GELU, the posterior gives the latent, without one the prior; a latent that is given takes its
+        place.
         """
-        seen = self._at(state, time)
+        seen = self._seen(state, time)
         mean, log_deviation, update = self.prior(seen).split([self.config.latents, self.config.latents, seen.shape[1]], 1)
         taken = prior = Gaussian(mean, log_deviation)
         posterior = None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multires.cells import Bottleneck, Cell, Step
+from multires.cells import Bottleneck, Cell, Pointwise, Step
 from multires.errors import MultiresError
 from multires.hvae_configs import HVAEConfig, Resolution
 from multires.likelihoods import Bernoulli, Likelihood, LogisticMixture
@@ -44,15 +44,15 @@ class Encoder(nn.Module):
                 self.blocks.append(Bottleneck(width, int(width * config.bottleneck), width, r.size))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the activations that the decoder sees, from the finest resolution to the coarsest."""
+        """Return the activations that the decoder reads, after GELU, from the finest resolution to the coarsest."""
         resolutions, blocks = self.config.resolutions, iter(self.blocks)
         state, activations = self.stem((x - self.config.mean) / self.config.std), []
         for r, coarser in zip(resolutions, (*resolutions[1:], None), strict=True):
             for block in islice(blocks, r.encoder_blocks):
-                state = state + block(state)
-            activations.append(state)
+                state = state + block(functional.gelu(state))
+            activations.append(functional.gelu(state))
             if coarser is not None:
-                state = average(state + next(blocks)(state), _levels(r, coarser))
+                state = average(state + next(blocks)(activations[-1]), _levels(r, coarser))
                 state = fit_channels(state, self.config.width_at(coarser))
         return activations
 
@@ -103,7 +103,7 @@ class HVAE(nn.Module):
         self.likelihood: Likelihood = (
             Bernoulli(config.channels) if config.likelihood == "bernoulli" else LogisticMixture(config.channels, config.mixtures)
         )
-        self.head = nn.Conv2d(width, self.likelihood.parameters, 1)
+        self.head = Pointwise(width, self.likelihood.parameters)
         self._initialise()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # what CPUs and GPUs alike convolve fastest
 
@@ -136,7 +136,7 @@ class HVAE(nn.Module):
         return images[..., b : n - b, b : n - b]
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """The encoder's activations, from the finest resolution to the coarsest, of images in [0, 1].
+        """The encoder's activations, after GELU, from the finest resolution to the coarsest, of images in [0, 1].
 
         Raises MultiresError for images of another shape than (batch, channels, size, size).
         """
@@ -181,11 +181,11 @@ class HVAE(nn.Module):
             elif generator is not None:
                 eps = torch.randn(shape, generator=generator, dtype=state.dtype).to(state)
             else:
-                eps = state.new_empty(shape).to(memory_format=torch.channels_last).normal_()
+                eps = torch.randn(shape, device=state.device, dtype=state.dtype)
             step: Step = self.cells[moment.cell](
                 state,
                 None if activations is None else activations[moment.resolution],
-                eps,
+                eps.contiguous(memory_format=torch.channels_last),
                 moment.time,
                 temperature=temperatures[number],
                 latent=latents[number] if number < len(latents) else None,

@@ -79,4 +79,5 @@ def log_evidence(hvae: HVAE, images: Tensor) -> Tensor:
     a = cell.projection.weight[:, :, 0, 0]  # type: ignore[union-attr, index]
     covariance = a @ a.T + hvae.likelihood.s**2 * torch.eye(len(a), dtype=a.dtype)  # type: ignore[attr-defined]
     pixels = torch.distributions.MultivariateNormal(a.new_zeros(len(a)), covariance)
-    return pixels.log_prob(images.movedim(1, -1)).flatten(1).sum(1)
+    log_prob: Tensor = pixels.log_prob(images.movedim(1, -1))
+    return log_prob.flatten(1).sum(1)

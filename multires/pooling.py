@@ -28,6 +28,8 @@ def average(x: Tensor, levels: int = 1) -> Tensor:
     The mean over a block is taken axis by axis, so rounding stays within the bound of docs/conventions.md.
     """
     d = require_levels(x, levels)
+    if d == 2 and levels == 1 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return functional.avg_pool2d(x, 2)  # several times faster where channels lie last in memory, as slow as a copy elsewhere
     for axis in range(2, 2 + d):  # the last, contiguous axis comes last: it is the slow one, and has the least left to do
         blocks = x.unflatten(axis, (-1, 2**levels))
         # torch reduces an axis of length 2 about eight times slower than it adds two slices

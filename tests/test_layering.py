@@ -36,6 +36,7 @@ BELOW = {  # what each module of multires may import of multires
     "hvae": {"errors", "cells", "hvae_configs", "likelihoods", "pooling", "spaces"},
     "vdvae": {"errors", "checkpoints", "hvae", "hvae_configs"},
     "bounds": {"hvae"},
+    "linear_hvae": {"hvae", "hvae_configs"},
     "pretrained": {"errors", "configs", "plain", "files", "checkpoints", "unet"},
 }
 

@@ -52,3 +52,14 @@ def test_half_precision_is_summed_in_float32_and_float64_stays() -> None:
     half = Gaussian(torch.ones(1, 2, 2, 2).bfloat16(), torch.zeros(1, 2, 2, 2).bfloat16())
     assert half.kl(half).dtype == half.log_density(half.mean).dtype == torch.float32
     assert random(0).kl(random(1)).dtype == torch.float64
+
+
+def test_gradients_of_kl_are_right_twice() -> None:
+    one, two = random(0, (2, 1, 2, 1)), random(1, (2, 1, 2, 1))
+    inputs = [x.clone().requires_grad_() for x in (one.mean, one.log_deviation, two.mean, two.log_deviation)]
+
+    def kl(m1: Tensor, s1: Tensor, m2: Tensor, s2: Tensor) -> Tensor:
+        return Gaussian(m1, s1).kl(Gaussian(m2, s2))
+
+    assert torch.autograd.gradcheck(kl, inputs)
+    assert torch.autograd.gradgradcheck(kl, inputs)

@@ -49,20 +49,20 @@ def test_a_cell_is_the_vdvae_block_and_two_euler_steps() -> None:
         cell = hvae.cells[moment.cell]
         assert isinstance(cell, Cell)
         with torch.no_grad():
-            mean, log_deviation, update = cell.prior(step.before).split([3, 3, 12], 1)
+            mean, log_deviation, update = cell.prior(functional.gelu(step.before)).split([3, 3, 12], 1)
             posterior = step.posterior
             assert posterior is not None
             assert torch.equal(step.prior.mean, mean)
             assert torch.equal(step.prior.log_deviation, log_deviation)
             middle = step.before + update + cell.projection(step.latent)
             assert torch.allclose(step.middle, middle, rtol=1e-12, atol=1e-13)
-            assert torch.allclose(step.state, middle + cell.residual(middle), rtol=1e-12, atol=1e-13)
+            assert torch.allclose(step.state, middle + cell.residual(functional.gelu(middle)), rtol=1e-12, atol=1e-13)
             eps = (step.latent - posterior.mean) / posterior.deviation
             shock = functional.conv2d(posterior.deviation * eps, cell.projection.weight)
         assert torch.allclose(step.noise, shock, rtol=1e-9, atol=1e-12)
         assert torch.allclose(step.before + step.drift + step.noise, step.middle, rtol=1e-13)
         assert torch.allclose(step.middle + step.second_drift, step.state, rtol=1e-13)
-        swapped = step.before + cell.residual(step.before) + step.drift + step.noise
+        swapped = step.before + cell.residual(functional.gelu(step.before)) + step.drift + step.noise
         assert float((swapped - step.state).detach().norm() / step.state.norm()) > 1e-3
 
 
@@ -91,14 +91,14 @@ def test_the_encoder_is_residual_blocks_and_average_pooling() -> None:
     with torch.no_grad():
         fine, middle, coarse = hvae.encode(images)
         blocks, state = iter(hvae.encoder.blocks), hvae.encoder.stem((images - 0.3) / 0.4)
-        state = state + next(blocks)(state)
-        assert torch.allclose(fine, state)
-        state = functional.pad(average(state + next(blocks)(state)), (0, 0, 0, 0, 0, 6))
+        state = state + next(blocks)(functional.gelu(state))
+        assert torch.allclose(fine, functional.gelu(state))
+        state = functional.pad(average(state + next(blocks)(functional.gelu(state))), (0, 0, 0, 0, 0, 6))
         for _ in range(2):
-            state = state + next(blocks)(state)
-        assert torch.allclose(middle, state)
-        state = functional.avg_pool2d(state + next(blocks)(state), 4)
-        assert torch.allclose(coarse, state + next(blocks)(state))
+            state = state + next(blocks)(functional.gelu(state))
+        assert torch.allclose(middle, functional.gelu(state))
+        state = functional.avg_pool2d(state + next(blocks)(functional.gelu(state)), 4)
+        assert torch.allclose(coarse, functional.gelu(state + next(blocks)(functional.gelu(state))))
 
 
 def test_given_latents_replay_an_inference_in_generation() -> None:
@@ -297,3 +297,16 @@ def test_presets_stay_within_their_sizes() -> None:
     sizes = {name: sum(p.numel() for p in HVAE(run.model).parameters()) for name, run in HVAE_PRESETS.items()}
     assert sizes["mnist"] <= 350_000
     assert sizes["mnist-shared"] <= 0.55 * sizes["mnist"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+def test_a_bottleneck_is_four_convolutions_after_gelu(size: int) -> None:
+    block = Bottleneck(6, 3, 5, size).double()
+    x = torch.randn(2, 6, size, size, dtype=torch.float64)
+    y = x
+    for convolution in (block.c1, block.c2, block.c3, block.c4):
+        side = convolution.kernel_size[0]
+        y = functional.conv2d(functional.gelu(y), convolution.weight, convolution.bias, padding=side // 2)
+    assert torch.allclose(block(functional.gelu(x)), y, rtol=1e-12, atol=1e-14)
+    assert [c.kernel_size[0] for c in (block.c1, block.c2, block.c3, block.c4)] == ([1, 3, 3, 1] if size > 2 else [1, 1, 1, 1])
+    assert torch.allclose(block.c1(x), block.c1.linear(x) + block.c1.bias[:, None, None])  # type: ignore[index]
