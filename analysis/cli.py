@@ -9,6 +9,7 @@ from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPref
 
 from analysis.commands.bench import Bench
 from analysis.commands.data import Data
+from analysis.commands.evaluate import Evaluate
 from analysis.commands.resolutions import REGISTRY
 from analysis.commands.study import Study
 from analysis.commands.train import Train
@@ -18,6 +19,7 @@ from multires.errors import MultiresError
 Command = (
     Annotated[Verify, subcommand("verify")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Study, subcommand("study")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Bench, subcommand("bench")]

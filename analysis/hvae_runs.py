@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from analysis import sheets
 from analysis.trainee import Trainee
-from multires import bounds, data
+from multires import bounds, data, training
 from multires.errors import MultiresError
 from multires.hvae import HVAE
-from multires.hvae_configs import HVAERun
+from multires.hvae_configs import HVAE_PRESETS, HVAERun
 from multires.patches import Patches, split
 
 TEST_IMAGES, TEST_SEED = 1000, 1_000_003
@@ -67,28 +67,42 @@ def trainee(run: HVAERun, directory: Path) -> Trainee:
         assert isinstance(net, HVAE)
         elbo = torch.cat([part.elbo for part in bounds.bounds(net, test[:TEST_IMAGES], 0, TEST_SEED)])
         if int(os.environ.get("RANK", "0")) == 0:
-            sheets.write(net, test, directory)
+            sheets.write(net, test, sheets.history(directory / training.LOG, net.dimensions), directory / sheets.NAME)
         return -float(elbo.mean())
 
     loss = partial(bounds.negative_elbo, dimensions=hvae.dimensions)
-    return Trainee(hvae, loss, partial(batch_of, run=run, patches=train), evaluate, partial(measured, images=test, draws=0))
 
+    def describe(net: nn.Module) -> dict[str, Any]:
+        assert isinstance(net, HVAE)
+        found = summary(list(bounds.bounds(net, test, 0, TEST_SEED)), 0, net.dimensions)
+        return found | {"history": sheets.history(directory / training.LOG, net.dimensions)}
 
-def measured(net: nn.Module, images: Tensor, draws: int) -> dict[str, Any]:
-    """The bounds over images, with standard errors, in nats and in bits per dimension, and the KL of each step."""
-    assert isinstance(net, HVAE)
-    return summary(list(bounds.bounds(net, images, draws, TEST_SEED)), draws, net.dimensions)
+    return Trainee(hvae, loss, partial(batch_of, run=run, patches=train), evaluate, describe)
 
 
 def summary(parts: list[bounds.Bounds], draws: int, dimensions: int) -> dict[str, Any]:
-    """What bounds over batches of images come to."""
+    """What bounds over batches of images come to: means with standard errors, and the KL of each step."""
 
     def mean(values: list[Tensor]) -> dict[str, Any]:
         nats = torch.cat(values).double()
         average, error = float(nats.mean()), float(nats.std() / math.sqrt(len(nats)))
         return {"nats": average, "standard_error": error, "bits_per_dimension": bounds.bits_per_dimension(-average, dimensions)}
 
-    found = {"images": sum(len(part.elbo) for part in parts), "elbo": mean([part.elbo for part in parts])}
+    found = {"test_images": sum(len(part.elbo) for part in parts), "elbo": mean([part.elbo for part in parts])}
     if draws:
         found["importance"] = {"draws": draws} | mean([part.importance for part in parts if part.importance is not None])
     return found | {"kl": torch.cat([part.kl for part in parts]).mean(0).tolist()}
+
+
+def name(run: HVAERun) -> str:
+    """What the run's folder and weights are called: by its data, and by whether cells are shared."""
+    shared = all(resolution.shared for resolution in run.model.resolutions)
+    return f"{Path(run.data).stem}-shared" if shared else Path(run.data).stem
+
+
+def command(run: HVAERun) -> str:
+    """The command that trains the run."""
+    for preset, known in HVAE_PRESETS.items():
+        if replace(known, model=replace(known.model, channels=run.model.channels)) == run:
+            return f"multires train hvae {preset}"
+    return "multires train hvae, with the settings that are listed under run"

@@ -1,5 +1,6 @@
 """The sheet of an HVAE: test images beside their reconstructions, samples, and the loss over training."""
 
+import io
 import json
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analysis.figures.style import BLUE, ORANGE, STYLE
-from multires import files, training
+from multires import files
 from multires.hvae import HVAE
 
-COLUMNS, SAMPLE_ROWS, SEED = 12, 6, 7
+COLUMNS, SAMPLE_ROWS, SEED, POINTS = 12, 6, 7, 100
 NAME = "sheet.png"
+History = dict[str, list[list[float]]]
+"""(step, nats) by name: training, test."""
 
 
 def _grid(images: Tensor, columns: int) -> Tensor:
@@ -36,41 +39,43 @@ def pictures(hvae: HVAE, images: Tensor, temperature: float = 1.0) -> tuple[Tens
     return _grid(torch.cat([shown, rebuilt]), len(shown)), _grid(sampled, COLUMNS)
 
 
-def figure(hvae: HVAE, images: Tensor, log: Path) -> Figure:
-    """Images and reconstructions above, samples below, the loss in nats per image at the side."""
+def history(log: Path, dimensions: int) -> History:
+    """The course of a run from its log: minus the ELBO in nats per image, of tests, and of training in means over many steps."""
+    records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    trained = [(r["step"], r["loss"] * dimensions) for r in records if r["record"] == "step"]
+    size = -(-len(trained) // POINTS)
+    means = [
+        [sum(column) / len(column) for column in zip(*trained[i : i + size], strict=True)] for i in range(0, len(trained), size)
+    ]
+    return {"training": means, "test": [[r["step"], r["test_loss"]] for r in records if r["record"] == "evaluated"]}
+
+
+def figure(hvae: HVAE, images: Tensor, course: History) -> Figure:
+    """Images and reconstructions above, samples below, the course of the training at the side."""
     above, below = pictures(hvae, images)
-    drawing = Figure(figsize=(9, 5.2))
-    parts = drawing.subplot_mosaic([["above", "curve"], ["below", "curve"]], width_ratios=[1.35, 1], height_ratios=[2, SAMPLE_ROWS])
+    drawing = Figure(figsize=(9, 4.3))
+    parts = drawing.subplot_mosaic([["above", "curve"], ["below", "curve"]], width_ratios=[1.25, 1], height_ratios=[2, SAMPLE_ROWS])
     for name, picture, title in (("above", above, "test images, and reconstructions"), ("below", below, "samples")):
         parts[name].imshow(picture.numpy(), interpolation="nearest", vmin=0, vmax=1)
         parts[name].set_title(title)
         parts[name].set_axis_off()
     axes = parts["curve"]
-    trained, tested = losses(log, hvae.dimensions)
-    axes.plot(*zip(*trained, strict=True), color=BLUE, linewidth=0.7, alpha=0.7, label="training, each batch") if trained else None
-    axes.plot(*zip(*tested, strict=True), color=ORANGE, marker="o", label="test, averaged weights") if tested else None
-    levels = sorted(value for _, value in trained) or [value for _, value in tested]
-    if levels:
-        low = min([levels[0], *(value for _, value in tested)])
-        axes.set_ylim(low - 0.02 * abs(low), levels[int(0.9 * (len(levels) - 1))] + 0.1 * abs(low))
+    for name, colour, label in (("training", BLUE, "training"), ("test", ORANGE, "test, averaged weights")):
+        if course[name]:
+            axes.plot(*zip(*course[name], strict=True), color=colour, marker="o" if name == "test" else "", label=label)
+    values = sorted(value for points in course.values() for _, value in points)
+    if values:  # the start is far above all that follows
+        span = values[int(0.8 * (len(values) - 1))] - values[0]
+        axes.set_ylim(values[0] - 0.1 * span, values[0] + 2 * span + 1e-9)
+        axes.legend()
     axes.set_title("minus ELBO, nats per image")
     axes.set_xlabel("step")
-    axes.legend() if levels else None
     return drawing
 
 
-def losses(log: Path, dimensions: int) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    """(step, nats per image) of training and of tests, from a run's log."""
-    records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    trained = [(r["step"], r["loss"] * dimensions) for r in records if r["record"] == "step"]
-    return trained, [(r["step"], r["test_loss"]) for r in records if r["record"] == "evaluated"]
-
-
-def write(hvae: HVAE, images: Tensor, directory: Path) -> None:
-    """Put the sheet of a run into its folder."""
-    import io
-
+def write(hvae: HVAE, images: Tensor, course: History, path: Path) -> None:
+    """Draw the sheet to a PNG file."""
     stream = io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure(hvae, images, directory / training.LOG).savefig(stream, format="png", dpi=130)
-    files.write(directory / NAME, stream.getvalue())
+        figure(hvae, images, course).savefig(stream, format="png", dpi=130)
+    files.write(path, stream.getvalue())

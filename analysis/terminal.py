@@ -143,6 +143,26 @@ def show(run: Run) -> None:
     console.print(f"{supported} of {len(run.results)} claims supported, {seconds:.0f} s", highlight=False)
 
 
+def show_bounds(weights: str, card: dict[str, Any]) -> None:
+    """Print what an HVAE's evaluation found: the bounds, and the KL at each resolution."""
+    console, run = stdout(), card["run"]
+    protocol = "256 grey values" if run["binarise"] == "no" else f"binarised: {run['binarise']}"
+    about = f"{weights}: {card['parameters']:,} parameters, {card['steps']:,} steps"
+    console.print(
+        f"{about}; {card['test_images']:,} test images of {card['data']}, {protocol}", highlight=False, markup=False, soft_wrap=True
+    )
+    rows = {"ELBO": card["elbo"]}
+    if "importance" in card:
+        rows[f"L_{card['importance']['draws']}"] = card["importance"]
+    for name, found in rows.items():
+        line = f"{name:>6}  {found['nats']:.3f} +- {found['standard_error']:.3f} nats  {found['bits_per_dimension']:.4f} bits/dim"
+        console.print(line, highlight=False)
+    sizes = [r["size"] for r in reversed(run["model"]["resolutions"]) for _ in range(r["steps"])]
+    for size in dict.fromkeys(sizes):
+        each = "  ".join(f"{kl:.2f}" for kl, at in zip(card["kl"], sizes, strict=True) if at == size)
+        console.print(f"KL of the steps at {size:>3} x {size:<3}  {each}", highlight=False)
+
+
 def show_bench(rows: list[dict[str, Any]]) -> None:
     """Print a benchmark: ratios first, then what was fitted or counted."""
     console = stdout()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from multires.hvae import HVAE
 
+BATCH = 256
 Binarise = Literal["no", "dynamic", "threshold"]
 
 
@@ -45,17 +46,17 @@ class Bounds:
 
 
 @torch.no_grad()
-def bounds(hvae: HVAE, images: Tensor, draws: int, seed: int, batch: int = 256) -> Iterator[Bounds]:
+def bounds(hvae: HVAE, images: Tensor, draws: int, seed: int, batch: int = BATCH) -> Iterator[Bounds]:
     """The bounds for images, batch after batch, none left out: ELBO with one draw, and L_K with `draws`, none where 0.
 
     The draws for an image are streamed, so that memory does not grow with their number. One seed, one result on one device.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, drawn = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
     device = next(hvae.parameters()).device
     for part in images.split(batch):
         x = part.to(device)
         nll, kl = hvae(x, generator)
-        importance = _importance(hvae, x, draws, generator, batch) if draws else None
+        importance = _importance(hvae, x, draws, drawn, batch) if draws else None
         yield Bounds(-(nll + kl.sum(0)).cpu(), kl.T.cpu(), None if importance is None else importance.cpu())
 
 

@@ -5,13 +5,20 @@ network is, what it was trained on, how long and on what, and what its test loss
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import nn
 
 from multires import checkpoints, files, plain
 from multires.configs import UNetRun
 from multires.errors import MultiresError
+from multires.hvae import HVAE
+from multires.hvae_configs import HVAERun
 from multires.unet import UNet
 
+KINDS = {"unet": "a U-Net", "hvae": "an HVAE"}
+Run = TypeVar("Run", UNetRun, HVAERun)
+Net = TypeVar("Net", bound=nn.Module)
 FOLDER = Path(__file__).parent / "weights"
 
 
@@ -33,15 +40,23 @@ def path_of(name: str | Path) -> Path:
         raise MultiresError(
             f"no weights {str(name)!r}: shipped are {', '.join(names())}; or give a .safetensors file or a run's folder"
         )
-    return path / "weights.safetensors" if path.is_dir() else path
+    if path.is_dir():
+        return path / "weights.safetensors"
+    if path.suffix != ".safetensors":  # what torch.save writes can run code when it is read
+        raise MultiresError(f"{path}: weights are .safetensors files with their card beside them; nothing else is read")
+    return path
 
 
-def card(name: str | Path) -> dict[str, Any]:
-    """The card of weights: run, parameters, steps, seconds, device, test_loss, commit, versions."""
+def card(name: str | Path, kind: str | None = None) -> dict[str, Any]:
+    """The card of weights: kind, run, parameters, steps, seconds, device, test figures, commit, versions.
+
+    Raises MultiresError where it is not the card of what `kind` names, 'unet' or 'hvae'; of either where none is named.
+    """
     path = path_of(name).with_suffix(".json")
     values = files.read_json(path)
-    if not isinstance(values, dict) or values.get("kind") != "unet" or "run" not in values:
-        raise MultiresError(f"{path}: not the card of a U-Net's weights")
+    wanted = [kind] if kind else list(KINDS)
+    if not isinstance(values, dict) or values.get("kind") not in wanted or "run" not in values:
+        raise MultiresError(f"{path}: not the card of {' or '.join(KINDS[each] for each in wanted)}'s weights")
     return values
 
 
@@ -50,8 +65,21 @@ def load_unet(name: str | Path) -> tuple[UNet, UNetRun]:
 
     Raises MultiresError for weights that are not there, damaged, or of another network than their card says.
     """
+    run = _run(UNetRun, name, "unet")
+    return _filled(UNet(run.model), name), run
+
+
+def load_hvae(name: str | Path) -> tuple[HVAE, HVAERun]:
+    """Return a trained HVAE in float32, in evaluation mode, and the run it comes from; raises as `load_unet` does."""
+    run = _run(HVAERun, name, "hvae")
+    return _filled(HVAE(run.model), name), run
+
+
+def _run(of: type[Run], name: str | Path, kind: str) -> Run:
+    return plain.from_json(of, card(name, kind)["run"], str(path_of(name).with_suffix(".json")))
+
+
+def _filled(net: Net, name: str | Path) -> Net:
     path = path_of(name)
-    run = plain.from_json(UNetRun, card(name)["run"], str(path.with_suffix(".json")))
-    net = UNet(run.model)
     checkpoints.load_into(net, checkpoints.read_tensors(path), str(path))
-    return net.eval(), run
+    return net.eval()

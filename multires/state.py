@@ -85,8 +85,12 @@ class State:
         checkpoints.load_into(self.bare, checkpoints.read_tensors(place / "model.safetensors"), str(place))
         checkpoints.load_into(self.ema, checkpoints.read_tensors(place / "ema.safetensors"), str(place))
         entries: dict[int, dict[str, Tensor]] = {}
+        parameters = [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
         for key, tensor in checkpoints.read_tensors(place / "optimizer.safetensors").items():
             index, _, name = key.partition(".")
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:  # fused optimisers take moments to lie in memory as their parameters do
+                tensor = torch.empty_like(parameter).copy_(tensor)
             entries.setdefault(int(index), {})[name] = tensor
         self.optimizer.optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
         self.scheduler.load_state_dict(state["schedule"])

@@ -11,6 +11,7 @@ import json
 import math
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,12 +205,11 @@ def fit(
             state.step += 1
             saving = state.step % config.save_every == 0 or state.step == config.steps or interrupt.came
             if saving or state.step % config.log_every == 0:
-                mean, size_of_gradient = float(accelerator.reduce(value, "mean")), float(norm)
-                _require_finite(state, loss, batch, mean, size_of_gradient, config)
+                mean = float(accelerator.reduce(value, "mean"))
                 seconds = perf_counter() - start
                 means = {name: accelerator.reduce(tensor, "mean").tolist() for name, tensor in details.items()}
-                accelerator.log({"loss": mean, "learning_rate": rate, "gradient_norm": size_of_gradient} | _flat(means), state.step)
-                yield log(Step(state.step, mean, rate, size_of_gradient, seconds, state.skipped, means))
+                accelerator.log({"loss": mean, "learning_rate": rate, "gradient_norm": norm} | _flat(means), state.step)
+                yield log(Step(state.step, mean, rate, norm, seconds, state.skipped, means))
             state.seconds += perf_counter() - start
             if saving:
                 if evaluate and not interrupt.came:
@@ -224,31 +224,29 @@ def fit(
     yield log(Finished(state.step, state.seconds, averaged))
 
 
-def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """One step of the optimiser; returns the loss before it, the gradient's norm and the details, as tensors.
-
-    No device waits for the numbers, but where they decide whether the gradient is followed.
-    """
+def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> tuple[Tensor, float, dict[str, Tensor]]:
+    """One step of the optimiser; returns the loss before it, the gradient's norm, and the details."""
     state.model.train()
     value, details = loss(state.model, batch)
     state.accelerator.backward(value)
-    norm: Tensor = state.accelerator.clip_grad_norm_(state.model.parameters(), config.clip)
-    followed = config.skip_above is None or float(norm) <= config.skip_above
-    if followed:
+    norm = float(state.accelerator.clip_grad_norm_(state.model.parameters(), config.clip))
+    if config.skip_above is None or not math.isfinite(norm):
+        _require_finite(state, loss, batch, float(value.detach()), norm if config.skip_above is None else 0.0, config)
+    if config.skip_above is None or norm <= config.skip_above:
         state.optimizer.step()
         state.ema.update_parameters(state.bare)
         state.skipped_in_a_row = 0
     else:
         state.skipped += 1
         state.skipped_in_a_row += 1
-        _require_finite(state, loss, batch, float(value.detach()), 0.0, config)
         if state.skipped_in_a_row >= config.skip_limit:
             raise MultiresError(
                 f"step {state.step + 1}: {config.skip_limit} updates in a row were left out, the last for a gradient of norm"
-                f" {float(norm):.3g}, beyond skip_above = {config.skip_above}; raise it, or lower the learning rate,"
+                f" {norm:.3g}, beyond skip_above = {config.skip_above}; raise it, or lower the learning rate,"
                 f" {config.learning_rate}"
             )
-    state.scheduler.step()
+    with warnings.catch_warnings(action="ignore"):  # that the schedule went on without the optimiser, where the first is left out
+        state.scheduler.step()
     state.optimizer.zero_grad()
     return value.detach(), norm, {name: tensor.detach() for name, tensor in details.items()}
 
@@ -281,6 +279,6 @@ def _require_finite(state: State, loss: Loss, batch: Batch, value: float, norm: 
             hook.remove()
     where = f"; the first output that is not finite is that of {found[0]}" if found else ""
     raise MultiresError(
-        f"step {state.step}: loss {value}, gradient {norm}{where}; lower the learning rate, {config.learning_rate},"
+        f"step {state.step + 1}: loss {value}, gradient {norm}{where}; lower the learning rate, {config.learning_rate},"
         f" or clip below {config.clip}"
     )

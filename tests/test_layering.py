@@ -37,7 +37,7 @@ BELOW = {  # what each module of multires may import of multires
     "vdvae": {"errors", "checkpoints", "hvae", "hvae_configs"},
     "bounds": {"hvae"},
     "linear_hvae": {"hvae", "hvae_configs"},
-    "pretrained": {"errors", "configs", "plain", "files", "checkpoints", "unet"},
+    "pretrained": {"errors", "configs", "hvae_configs", "plain", "files", "checkpoints", "unet", "hvae"},
 }
 
 

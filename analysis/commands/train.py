@@ -123,7 +123,6 @@ class Train:
 
 def _name(run: UNetRun | HVAERun) -> str:
     """What a run's folder is called where none is named."""
-    if isinstance(run, UNetRun):
-        return run.task.name
-    shared = all(resolution.shared for resolution in run.model.resolutions)
-    return f"{Path(run.data).stem}-shared" if shared else Path(run.data).stem
+    from analysis import hvae_runs
+
+    return run.task.name if isinstance(run, UNetRun) else hvae_runs.name(run)

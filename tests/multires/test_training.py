@@ -265,3 +265,64 @@ def test_training_knows_no_model() -> None:
     source = Path(training.__file__).read_text()
     assert "unet" not in source
     assert "hvae" not in source
+
+
+def steps_of(records: list[Record]) -> list[Step]:
+    return [record for record in records if isinstance(record, Step)]
+
+
+def test_gradients_beyond_the_threshold_are_not_followed_but_counted(tmp_path: Path) -> None:
+    """At steps 3 and 4 the loss is a thousandfold: weights, moments and average stay as they were, schedule and data go on."""
+    weights: list[Tensor] = []
+
+    def steep(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        weights.append(next(model.parameters()).detach().clone())
+        value, _ = loss(model, batch)
+        return value * (1000 if len(weights) in (3, 4) else 1), {"share": value, "parts": torch.stack([value, 2 * value])}
+
+    config = replace(CONFIG, skip_above=50.0, skip_limit=3, log_every=1)
+    found = steps_of(list(fit(net(), steep, batches, config, tmp_path)))
+    assert [step.skipped for step in found] == [0, 0, 1, 2] + [2] * (config.steps - 4)
+    assert torch.equal(weights[2], weights[4])
+    assert not torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[4], weights[5])
+    assert found[2].gradient_norm > 50 > found[1].gradient_norm
+    assert [step.learning_rate for step in found] == [
+        step.learning_rate for step in steps_of(list(run(tmp_path / "plain", replace(config, skip_above=None))))
+    ]
+    for step in found:
+        assert step.details["parts"] == pytest.approx([step.details["share"], 2 * step.details["share"]])  # type: ignore[operator]
+
+
+def test_too_many_skips_in_a_row_end_the_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        MultiresError, match=r"^step 3: 3 updates in a row were left out, the last for a gradient of norm .*skip_above = 1e-06"
+    ):
+        list(run(tmp_path, replace(CONFIG, skip_above=1e-6, skip_limit=3)))
+
+
+def test_skips_in_a_row_are_counted_over_a_resumption(tmp_path: Path) -> None:
+    records = run(tmp_path, replace(CONFIG, skip_above=1e-6, skip_limit=6))
+    while not isinstance(next(records), Saved):
+        pass
+    records.close()  # type: ignore[attr-defined]
+    with pytest.raises(MultiresError, match=r"^step 6: 6 updates in a row"):
+        list(run(tmp_path, replace(CONFIG, skip_above=1e-6, skip_limit=6)))
+
+
+@pytest.mark.parametrize("skip_above", [None, 5.0])
+def test_where_numbers_stop_being_finite_the_first_module_is_named(skip_above: float | None, tmp_path: Path) -> None:
+    class Breaking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+            self.calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls == 4:
+                self.second.bias.data[1] = math.inf
+            return self.third(self.second(self.first(x)))  # type: ignore[no-any-return]
+
+    with pytest.raises(MultiresError, match=r"loss (nan|inf).*; the first output that is not finite is that of second; lower"):
+        list(fit(Breaking(), loss, batches, replace(CONFIG, skip_above=skip_above, log_every=1), tmp_path))

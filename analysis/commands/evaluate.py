@@ -1,0 +1,63 @@
+"""`multires evaluate`: the bounds of a trained HVAE on its test images."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from multires.errors import MultiresError
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Bound the likelihood of test images under a trained HVAE: the ELBO and, with --draws K, the importance-weighted bound."""
+
+    weights: Positional[str]
+    """Shipped weights by name, a run's folder, or a .safetensors file with its card."""
+    draws: int = 0
+    """K, the draws from the posterior for each image of the importance-weighted bound; none where 0."""
+    images: int | None = None
+    """Only the first so many test images; all where none is named."""
+    sheet: Path | None = None
+    """Also draw images, reconstructions, samples and the loss over training to this PNG."""
+    ship: Path | None = None
+    """Also write the weights in half precision to this folder, with what was measured in their card."""
+    json: Path | None = None
+    """Also write what was measured to this file."""
+
+    def run(self) -> int:
+        """Measure, print, write."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        import torch
+
+        from analysis import hvae_runs, sheets, terminal
+        from multires import bounds, checkpoints, files, pretrained, training
+
+        if self.draws < 0 or (self.images is not None and self.images < 1):
+            raise MultiresError(f"--draws {self.draws} --images {self.images}: draws are 0 or more, images 1 or more")
+        for target in (self.sheet, self.json):
+            if target:
+                files.require_writable(target)
+        card = pretrained.card(self.weights, "hvae")
+        net, run = pretrained.load_hvae(self.weights)
+        log = pretrained.path_of(self.weights).parent / training.LOG
+        if log.exists():
+            card |= {"history": sheets.history(log, net.dimensions)}
+        if self.ship:
+            net.half().float()  # what is measured has to be what is shipped
+        test = hvae_runs.held_out(run)[: self.images]
+        net.to("cuda" if torch.cuda.is_available() else "cpu")
+        parts = bounds.bounds(net, test, self.draws, hvae_runs.TEST_SEED)
+        batches = list(terminal.progress(parts, -(-len(test) // bounds.BATCH), "evaluating"))
+        card |= hvae_runs.summary(batches, self.draws, net.dimensions)
+        terminal.show_bounds(self.weights, card)
+        if self.json:
+            files.write_json(self.json, card)
+        if self.sheet:
+            sheets.write(net, test, card["history"], self.sheet)
+        if self.ship:
+            path = self.ship / f"hvae-{hvae_runs.name(run)}.safetensors"
+            checkpoints.write_weights(path, net, card | {"dtype": "float16", "command": hvae_runs.command(run)}, torch.float16)
+            print(f"weights: {path.resolve()}")
+        return 0

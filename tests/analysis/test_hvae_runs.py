@@ -1,0 +1,207 @@
+"""Training an HVAE from its command to its weights: bit for bit the same, resumable, evaluated, and refused where it must be."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from analysis import cli, hvae_runs, runs, sheets
+from multires import bounds, pretrained
+from multires.hvae_configs import HVAE_PRESETS, HVAERun, Resolution
+from multires.training import Evaluated, Record, Saved, Step
+
+TINY = replace(
+    HVAE_PRESETS["digits"],
+    model=replace(
+        HVAE_PRESETS["digits"].model, resolutions=(Resolution(8, 0, 1), Resolution(4, 1, 2, shared=True)), width=8, mixtures=2
+    ),
+    training=replace(HVAE_PRESETS["digits"].training, steps=200, batch=8, warmup=10, log_every=1, save_every=70),
+)
+
+
+def go(folder: Path, run: HVAERun = TINY, until: int | None = None) -> list[Record]:
+    """Train the run of a folder; if told so, stop as a killed process does, right after the checkpoint of that step."""
+    settled = runs.read(folder) if (folder / runs.CONFIG).exists() else runs.begin(run, folder)
+    records = []
+    for record in runs.go(settled, folder):
+        records.append(record)
+        if until is not None and record.step > until:
+            break
+    return records
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+    folder = tmp_path_factory.mktemp("hvae") / "run"
+    return folder, go(folder)
+
+
+def losses(records: list[Record]) -> list[float]:
+    return [record.loss for record in records if isinstance(record, Step)]
+
+
+def test_one_seed_gives_the_same_losses_and_weights_also_when_interrupted(
+    trained: tuple[Path, list[Record]], tmp_path: Path
+) -> None:
+    folder, records = trained
+    assert len(losses(records)) == 200
+    begun = go(tmp_path / "half", until=93)
+    rest = go(tmp_path / "half")
+    assert any(isinstance(record, Saved) and record.step == 70 for record in begun)
+    assert losses(begun)[:70] + losses(rest) == losses(records)
+    whole, half = (load_file(place / runs.WEIGHTS) for place in (folder, tmp_path / "half"))
+    assert all(torch.equal(tensor, half[name]) for name, tensor in whole.items())
+    other = go(tmp_path / "other", replace(TINY, training=replace(TINY.training, seed=1)), until=5)
+    assert losses(other)[0] != losses(records)[0]
+
+
+def test_it_learns_and_says_how(trained: tuple[Path, list[Record]]) -> None:
+    folder, records = trained
+    steps = [record for record in records if isinstance(record, Step)]
+    assert sum(losses(records)[-20:]) < 0.9 * sum(losses(records)[:20])
+    kl, nll = steps[-1].details["kl"], steps[-1].details["nll"]
+    assert isinstance(kl, list)
+    assert isinstance(nll, float)
+    assert len(kl) == 3
+    assert (nll + sum(kl)) / 64 == pytest.approx(steps[-1].loss, rel=1e-5)
+    tested = [record for record in records if isinstance(record, Evaluated)]
+    assert [record.step for record in tested] == [70, 140, 200]
+    assert (folder / sheets.NAME).read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / runs.SOURCES).read_text())["step"] == 0
+
+
+def test_the_card_says_what_the_weights_are(trained: tuple[Path, list[Record]]) -> None:
+    folder, records = trained
+    net, run = pretrained.load_hvae(folder)
+    card = pretrained.card(folder, "hvae")
+    assert run == TINY
+    assert card["parameters"] == sum(p.numel() for p in net.parameters())
+    assert card["test_images"] == len(hvae_runs.held_out(run)) == 359
+    assert card["steps"] == 200
+    (last,) = [record for record in records if isinstance(record, Evaluated) and record.step == 200]
+    elbo = torch.cat([part.elbo for part in bounds.bounds(net, hvae_runs.held_out(run), 0, hvae_runs.TEST_SEED)])
+    assert card["elbo"]["nats"] == pytest.approx(float(elbo.double().mean()), rel=1e-9) == pytest.approx(-last.test_loss, rel=1e-5)
+    assert card["elbo"]["standard_error"] == pytest.approx(float(elbo.double().std()) / 359**0.5)
+    assert card["elbo"]["bits_per_dimension"] == pytest.approx(last.test_loss / 64 / 0.6931471805599453, rel=1e-5)
+    assert [step for step, _ in card["history"]["test"]] == [70, 140, 200]
+    assert len(card["history"]["training"]) == 100
+
+
+def call(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main(list(arguments))
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def test_evaluate_prints_draws_and_ships(
+    trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = trained
+    arguments = ["--draws", "20", "--sheet", str(tmp_path / "s.png"), "--ship", str(tmp_path), "--json", str(tmp_path / "e.json")]
+    assert call("evaluate", str(folder), *arguments) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"ELBO +-\d+\.\d+ \+- \d+\.\d+ nats +\d+\.\d+ bits/dim\n +L_20 ", printed)
+    assert "359 test images of digits, 256 grey values" in printed
+    shipped = tmp_path / "hvae-digits.safetensors"
+    card, measured = pretrained.card(shipped, "hvae"), json.loads((tmp_path / "e.json").read_text())
+    assert {tensor.dtype for tensor in load_file(shipped).values()} == {torch.float16}
+    assert card["elbo"] == measured["elbo"]
+    assert measured["importance"]["nats"] > measured["elbo"]["nats"]
+    assert card["command"].startswith("multires train hvae")
+    assert call("evaluate", str(shipped), "--json", str(tmp_path / "again.json")) == 0  # what ships is what was measured
+    assert json.loads((tmp_path / "again.json").read_text())["elbo"] == measured["elbo"]
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_presets_know_their_commands() -> None:
+    for name, run in HVAE_PRESETS.items():
+        assert hvae_runs.command(
+            replace(run, model=replace(run.model, channels=3 if name == "natural" else run.model.channels))
+        ) == (f"multires train hvae {name}")
+    assert hvae_runs.name(HVAE_PRESETS["mnist-shared"]) == "mnist-shared"
+    assert hvae_runs.name(replace(HVAE_PRESETS["natural"], data="/some/where/faces.npy")) == "faces"
+
+
+def checkpoint(folder: Path) -> Path:
+    return folder / "checkpoints" / "00000200"
+
+
+def damage_truncated(folder: Path) -> str:
+    path = checkpoint(folder) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    return "model.safetensors: not a whole safetensors file"
+
+
+def damage_other_configuration(folder: Path) -> str:
+    values = json.loads((folder / runs.CONFIG).read_text())
+    values["model"]["latents"] = 5
+    (folder / runs.CONFIG).write_text(json.dumps(values))
+    return r"posterior.c4.weight has shape \(16, 4, 1, 1\), the network's is \(10, 4, 1, 1\)"
+
+
+def damage_pickled(folder: Path) -> str:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (Path(folder / "executed").touch, ())
+
+    path = checkpoint(folder) / "model.safetensors"
+    path.unlink()
+    torch.save(Bomb(), path)
+    return "model.safetensors: not a whole safetensors file"
+
+
+def damage_unknown_field(folder: Path) -> str:
+    values = json.loads((folder / runs.CONFIG).read_text())
+    values["model"]["resolutions"][0]["depth"] = 3
+    (folder / runs.CONFIG).write_text(json.dumps(values))
+    return "unknown field 'depth'; Resolution has size"
+
+
+@pytest.mark.parametrize("damage", [damage_truncated, damage_other_configuration, damage_pickled, damage_unknown_field])
+def test_what_cannot_be_resumed_is_one_line_and_nothing_is_lost(
+    damage: Any, trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    says = damage(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert call("train", "hvae", "digits", "--resume", str(folder)) == 2
+    error = capsys.readouterr().err
+    assert re.search(says, error)
+    assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["evaluate", "hvae-none"], "no weights 'hvae-none': shipped are"),
+        (["evaluate", "unet-max"], "not the card of an HVAE's weights"),
+        (["evaluate", "unet-max", "--draws", "-1"], "draws are 0 or more"),
+        (["evaluate", "README.md"], "README.md: weights are .safetensors files with their card beside them"),
+        (["train", "hvae", "digits", "--likelihood", "bernoulli"], "binarise = 'no' with likelihood 'bernoulli'"),
+        (["train", "hvae", "digits", "--resolutions", "size=16", "size=4"], "no room for disjoint patches of 16 x 16"),
+        (["train", "hvae", "digits", "--resolutions", "size=8,deep=3"], "unknown field 'deep'"),
+        (["train", "hvae", "natural", "--data", "{npy}"], "values from -1 to 0.6; an HVAE models pixels in"),
+        (["train", "unet", "denoise", "--resume", "{hvae}"], "say only: train hvae PRESET --resume"),
+    ],
+)
+def test_wrong_calls_get_one_line_and_leave_nothing(
+    arguments: list[str], says: str, trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import numpy as np
+
+    np.save(tmp_path / "x.npy", np.linspace(-1, 1, 40 * 64 * 64).reshape(40, 64, 64))
+    arguments = [part.format(npy=tmp_path / "x.npy", hvae=trained[0]) for part in arguments]
+    if arguments[0] == "train" and "--resume" not in arguments:
+        arguments += ["--out", str(tmp_path / "out")]
+    assert call(*arguments) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
