@@ -138,12 +138,13 @@ def _on_32(data: str, shared: bool, grey: bool) -> HVAERun:
     levels = _levels((32, 1, 1, 16), (16, 2, 3, 32), (8, 2, 4, 32), (4, 1, 3, 32), (1, 1, 1, 32), shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
-    return HVAERun(model, LONG, data, "no" if grey else "dynamic")
+    return HVAERun(model, LONG if data == "mnist" and not shared else MIDDLE, data, "no" if grey else "dynamic")
 
 
 LONG = TrainingConfig(
-    steps=24_000, batch=32, learning_rate=4e-3, warmup=200, skip_above=10.0, ema=0.999, log_every=20, save_every=1000
+    steps=15_000, batch=32, learning_rate=4e-3, warmup=200, skip_above=10.0, ema=0.999, log_every=20, save_every=1000
 )
+MIDDLE = replace(LONG, steps=4500)
 SHORT = replace(LONG, steps=2500, warmup=100, ema=0.99, save_every=500)
 HVAE_PRESETS = {
     "mnist": _on_32("mnist", shared=False, grey=False),

@@ -1,0 +1,75 @@
+"""The rows of `multires bench hvae`: complete, consistent, and of the right things; its times are nobody's test."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis import bench_hvae
+from analysis.cli import main
+from multires.hvae_configs import HVAE_PRESETS, Resolution
+
+LEVELS = (Resolution(8, 1, 2, 8), Resolution(4, 1, 1, 8))
+COLOUR = HVAE_PRESETS["cifar10"]
+TINY = replace(COLOUR, model=replace(COLOUR.model, resolutions=LEVELS, mixtures=2), training=replace(COLOUR.training, batch=2))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    mnist = HVAE_PRESETS["mnist"]
+    monkeypatch.setattr(bench_hvae, "COLOUR", TINY)
+    monkeypatch.setattr(bench_hvae, "RUNS", {"mnist": replace(mnist, model=replace(mnist.model, resolutions=LEVELS))})
+    monkeypatch.setattr(bench_hvae, "THREADS", 1)  # two that wait for each other on a busy machine take minutes
+    monkeypatch.setattr(bench_hvae, "SECONDS_BESIDE", 0.02)
+    monkeypatch.setattr(bench_hvae, "SECONDS_ALONE", 0.02)
+
+
+def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    threads = torch.get_num_threads()
+    with pytest.raises(SystemExit) as stopped:
+        main(["bench", "hvae", "--json", str(tmp_path / "bench.json")])
+    assert stopped.value.code == 0
+    assert torch.get_num_threads() == threads
+    assert torch.channels_last != torch.contiguous_format
+    rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    timed = [row for row in rows if row["ratio"] is not None]
+    assert [row["case"] for row in timed] == [f"{case}, colour, batch 2" for case in bench_hvae.CASES]
+    for row in timed:
+        assert row["ratio"] == pytest.approx(row["peers"]["plain"] / row["ours_s"])
+    values = {row["case"]: row["value"] for row in rows if row["ratio"] is None}
+    shares = [values[f"training step, colour: {part}, %"] for part in ("forward", "backward", "optimiser")]
+    assert sum(shares) == pytest.approx(100)
+    assert [case for case in values if case.endswith(" / as it is")] == [
+        f"training step, colour: {undone} / as it is" for undone in ("contiguous layout", "optimiser not fused")
+    ]
+    assert [case for case in values if "images/s" in case] == [f"mnist: {case}, images/s, batch 32" for case in bench_hvae.CASES]
+    if bench_hvae.STATUS.exists():
+        assert len([case for case in values if case.startswith("peak memory")]) == 2 * len(bench_hvae.CASES)
+    assert all(value >= 0 for value in values.values())
+    out = capsys.readouterr().out
+    assert "plain ms" in out
+    assert "images/s" in out
+
+
+def test_all_that_is_timed_is_what_it_says() -> None:
+    mine, theirs = bench_hvae.ours(TINY), bench_hvae.plain(TINY)
+    assert mine.optimizer.defaults["fused"]
+    assert not theirs.optimizer.defaults["fused"]
+    for work in (mine, theirs):
+        before = [parameter.clone() for parameter in work.net.parameters()]
+        work.evaluate()
+        work.sample()
+        assert all(torch.equal(a, b) for a, b in zip(before, work.net.parameters(), strict=True))
+        work.train()
+        assert not all(torch.equal(a, b) for a, b in zip(before, work.net.parameters(), strict=True))
+        assert all(parameter.grad is None for parameter in work.net.parameters())
+
+
+def test_the_layout_is_undone_and_comes_back() -> None:
+    with bench_hvae._contiguous():
+        net = bench_hvae.ours(TINY).net
+        assert all(parameter.is_contiguous() for parameter in net.parameters())
+    assert not all(parameter.is_contiguous() for parameter in bench_hvae.ours(TINY).net.parameters())
