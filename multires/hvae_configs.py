@@ -145,7 +145,7 @@ LONG = TrainingConfig(
     steps=15_000, batch=32, learning_rate=4e-3, warmup=200, skip_above=10.0, ema=0.999, log_every=20, save_every=1000
 )
 MIDDLE = replace(LONG, steps=4500)
-SHORT = replace(LONG, steps=2500, warmup=100, ema=0.99, save_every=500)
+SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
 HVAE_PRESETS = {
     "mnist": _on_32("mnist", shared=False, grey=False),
     "mnist-shared": _on_32("mnist", shared=True, grey=False),
