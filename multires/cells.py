@@ -127,10 +127,10 @@ class Cell(nn.Module):
 
     def second_drift(self, state: Tensor, time: float) -> Tensor:
         r"""$m_2 = r(Z)$."""
-        drift: Tensor = self.residual(self._seen(state, time))
+        drift: Tensor = self.residual(self.seen(state, time))
         return drift
 
-    def _seen(self, state: Tensor, time: float) -> Tensor:
+    def seen(self, state: Tensor, time: float) -> Tensor:
         """What the blocks read: the state, with the time where they are told it, after GELU."""
         if self.clock is not None:
             angles = math.pi * time * 2.0 ** torch.arange(FREQUENCIES, device=state.device, dtype=state.dtype)
@@ -153,7 +153,7 @@ class Cell(nn.Module):
         With an activation, after GELU, the posterior gives the latent, without one the prior; a latent that is given takes its
         place.
         """
-        seen = self._seen(state, time)
+        seen = self.seen(state, time)
         mean, log_deviation, update = self.prior(seen).split([self.config.latents, self.config.latents, seen.shape[1]], 1)
         taken = prior = Gaussian(mean, log_deviation)
         posterior = None

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.evidence import Evidence
-from analysis.figures import foundation, unets
+from analysis.figures import diffusions, foundation, unets
 from analysis.figures.margins import margins
 from analysis.figures.style import STYLE
 
@@ -28,6 +28,10 @@ FIGURES: dict[str, Draw] = {
     "C5": unets.bases,
     "C6": unets.skips,
     "C7": unets.truncation,
+    "D1": diffusions.filmstrip,
+    "D2": diffusions.orders,
+    "D4": diffusions.stability,
+    "D6": diffusions.gains,
 }
 """The claims with a figure of their own."""
 
@@ -46,6 +50,12 @@ CAPTIONS = {
     " In the decoder only training brings it, at the coarse levels.",
     "C6": "Rows: which skip was cut. Columns: how much energy each sub-band of the output loses, coarser to the right.",
     "C7": "Dots are measured errors of the output, lines the bound; the control, whose norms grow, does not converge.",
+    "D1": "A path from a point mass, a single value, to a state of the size of an image: at each change of resolution it is"
+    " embedded, and its noise has new details from there on.",
+    "D2": "Dots are measured errors, lines their fitted orders, in brackets the interval. The controls do not converge.",
+    "D4": "Inside the black line a step shrinks the state. On the diagonal, a = b, two steps reach twice as far as one.",
+    "D6": "Left: from a point mass the constant is 1/t, from a spread start it is bounded. Middle and right: what cells of an HVAE"
+    " do, whatever that is; lines are medians, bands all samples, dotted lines changes of resolution.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (

@@ -54,8 +54,8 @@ def test_the_margins_name_every_pooling(evidence: dict[str, Evidence]) -> None:
         assert name in shown
 
 
-@pytest.mark.parametrize("id", [f"C{k}" for k in range(1, 8)])
-def test_figures_of_u_nets_draw_and_have_a_caption(id: str, measured: dict[str, Evidence]) -> None:
+@pytest.mark.parametrize("id", [*(f"C{k}" for k in range(1, 8)), "D1", "D2", "D4", "D6"])
+def test_figures_of_networks_and_diffusions_draw_and_have_a_caption(id: str, measured: dict[str, Evidence]) -> None:
     assert len(figures.svg(id, measured[id])) > 5000
     assert id in figures.CAPTIONS
 

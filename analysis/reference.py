@@ -1,0 +1,39 @@
+"""The HVAE that claims about HVAEs are measured on: the shipped one of the best images that are on this machine."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from analysis import hvae_runs
+from analysis.evidence import Skipped
+from multires import download, pretrained
+from multires.hvae import HVAE
+from multires.hvae_configs import HVAERun
+
+CANDIDATES = ("hvae-mnist", "hvae-digits")
+
+
+@cache
+def reference(name: str | None = None) -> tuple[str, HVAE, HVAERun, Tensor]:
+    """(Name, network, run, test images) of shipped weights: MNIST's if its images are here, else those of the digits."""
+    for candidate in (name,) if name else CANDIDATES:
+        if candidate not in pretrained.names():
+            continue
+        hvae, run = pretrained.load_hvae(candidate)
+        source = download.SOURCES.get(run.data)
+        if source is None or all(download.present(run.data, file) for file in source.files):
+            return candidate, hvae, run, hvae_runs.held_out(run)
+    raise Skipped("no shipped HVAE whose images are on this machine: multires train hvae digits, then multires evaluate --ship")
+
+
+def untrained(run: HVAERun) -> HVAE:
+    """The same network before its first step."""
+    return hvae_runs.fresh(run).eval()
+
+
+def noises(hvae: HVAE, count: int, seed: int, dtype: torch.dtype) -> list[Tensor]:
+    """Standard normal noise for every step, of shape (count, latents, n, n)."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [hvae.config.resolutions[moment.resolution].size for moment in hvae.timetable]
+    return [torch.randn(count, hvae.config.latents, n, n, generator=generator, dtype=torch.float64).to(dtype) for n in sizes]
