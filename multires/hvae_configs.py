@@ -133,24 +133,23 @@ def _levels(*levels: tuple[int, int, int, int], shared: bool = False) -> tuple[R
     return tuple(Resolution(size, blocks, steps, width, shared) for size, blocks, steps, width in levels)
 
 
-def _on_32(data: str, shared: bool, grey: bool) -> HVAERun:
+def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False) -> HVAERun:
     """28 x 28 images in a border of zeros: most steps at 8 and 16 cells a side, where most of the information is."""
     levels = _levels((32, 1, 1, 16), (16, 2, 3, 32), (8, 2, 4, 32), (4, 1, 3, 32), (1, 1, 1, 32), shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
-    return HVAERun(model, LONG if data == "mnist" and not shared else MIDDLE, data, "no" if grey else "dynamic")
+    return HVAERun(model, replace(LONG, steps=steps), data, "no" if grey else "dynamic")
 
 
 LONG = TrainingConfig(
     steps=15_000, batch=32, learning_rate=4e-3, warmup=200, skip_above=10.0, ema=0.999, log_every=20, save_every=1000
 )
-MIDDLE = replace(LONG, steps=4500)
 SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
 HVAE_PRESETS = {
-    "mnist": _on_32("mnist", shared=False, grey=False),
-    "mnist-shared": _on_32("mnist", shared=True, grey=False),
-    "fashion-mnist": _on_32("fashion-mnist", shared=False, grey=True),
-    "fashion-mnist-shared": _on_32("fashion-mnist", shared=True, grey=True),
+    "mnist": _on_32("mnist", 15_000),
+    "mnist-shared": _on_32("mnist", 4500, shared=True),
+    "fashion-mnist": _on_32("fashion-mnist", 3000, grey=True),
+    "fashion-mnist-shared": _on_32("fashion-mnist", 3000, shared=True, grey=True),
     "digits": HVAERun(
         HVAEConfig(_levels((8, 1, 3, 24), (4, 1, 3, 24), (1, 1, 1, 24)), bottleneck=0.5, likelihood="logistic-mixture", mixtures=5),
         SHORT,
