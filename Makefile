@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt multires/_haar.c
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: verify test lint docs bench clean
+.PHONY: verify test lint docs bench reference clean
 .DELETE_ON_ERROR:
 
 verify: $(VENV)/installed
@@ -24,7 +24,17 @@ docs: $(VENV)/installed-dev
 	@echo "docs: docs/_build/html/index.html"
 
 bench: $(VENV)/installed-dev
-	@$(BIN)/multires bench haar && $(BIN)/multires bench capture
+	@$(BIN)/multires bench haar && $(BIN)/multires bench capture && $(BIN)/multires bench hvae
+
+# train, evaluate and ship the reference HVAEs; on a GPU with LAUNCH='accelerate launch --mixed_precision bf16' OPTIONS='--steps ...'
+OUT ?= runs/reference
+reference: $(VENV)/installed
+	@for preset in digits mnist mnist-shared fashion-mnist fashion-mnist-shared; do \
+	  run=$(OUT)/$$preset; \
+	  if [ -e $$run/run.json ]; then how="--resume $$run"; else how="--out $$run $(OPTIONS)"; fi; \
+	  $(BIN)/$(or $(LAUNCH),python) -m analysis train hvae $$preset $$how && \
+	  $(BIN)/multires evaluate $$run --draws 100 --sheet docs/hvae-$$preset.png --ship multires/weights || exit; \
+	done
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python >= 3.11 is needed, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'

@@ -1,4 +1,4 @@
-"""Write what the docs take from the code: docs/theory.md, the README's table and figure, and the tables of studies.
+"""Write what the docs take from the code: docs/theory.md, the README's table and figure, and the tables of studies and weights.
 
 Run it as `make docs` does: `python docs/generate.py`. A test compares the texts with what it would write.
 """
@@ -12,11 +12,12 @@ from analysis.evidence import Claim, Context, select
 from multires import data
 
 sys.path.insert(0, str(Path(__file__).parent))
+import hvae_pages
 import study_pages
 
 assert claims
 ROOT = Path(__file__).parents[1]
-GROUPS = {"A": "Spaces", "B": "Average pooling is L2 projection", "C": "U-Nets"}
+GROUPS = {"A": "Spaces", "B": "Average pooling is L2 projection", "C": "U-Nets", "D": "Multi-resolution diffusions"}
 MARKS = ("<!-- claims: written by docs/generate.py -->\n", "<!-- /claims -->\n")
 
 INTRODUCTION = """# Claims, code and tests
@@ -46,7 +47,8 @@ def theory() -> str:
     for letter, title in GROUPS.items():
         parts.append(f"## {letter}. {title}\n")
         parts += [_section(claim, tests.get(claim.id, [])) for claim in select([letter])]
-    parts.append(study_pages.paragraph())
+        if letter == "C":
+            parts.append(study_pages.paragraph() + "\n")
     return "\n".join(parts)
 
 
@@ -84,6 +86,7 @@ def readme(text: str) -> str:
 def main() -> None:
     """Write all of them."""
     (ROOT / "docs" / "unet-basis.md").write_text(study_pages.table())
+    (ROOT / "docs" / "hvae-weights.md").write_text(hvae_pages.table())
     (ROOT / "docs" / "theory.md").write_text(theory())
     (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text()))
     (b2,) = select(["B2"])

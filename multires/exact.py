@@ -68,7 +68,7 @@ class OrnsteinUhlenbeck:
         return (1 - self.b * h) ** 2 * self.s**2 * h / (1 - self.mean_factor(h) ** 2)
 
     def edge(self) -> float:
-        """The largest h up to which two-step Euler is stable, |(1 - a h)(1 - b h)| < 1, for a, b > 0."""
+        r"""The largest h up to which two-step Euler is stable, $|(1 - a h)(1 - b h)| < 1$, for a, b > 0."""
         total, product = self.a + self.b, self.a * self.b
         turning = total**2 - 8 * product  # below 0 the factor turns before it comes to -1, and leaves at +1
         return total / product if turning < 0 else (total - math.sqrt(turning)) / (2 * product)

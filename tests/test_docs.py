@@ -34,6 +34,7 @@ def test_generated_texts_are_current(generate: ModuleType) -> None:
     assert (ROOT / "docs" / "theory.md").read_text() == generate.theory(), "run make docs"
     assert generate.readme(README) == README, "run make docs"
     assert (ROOT / "docs" / "unet-basis.md").read_text() == generate.study_pages.table(), "run make docs"
+    assert (ROOT / "docs" / "hvae-weights.md").read_text() == generate.hvae_pages.table(), "run make docs"
 
 
 def test_every_claim_has_a_test_of_its_own(generate: ModuleType) -> None:
@@ -57,7 +58,7 @@ def test_readme_commands_run(block: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_readme_make_targets_exist() -> None:
     targets = re.findall(r"^make (\w+)", "\n".join(blocks(README, "")), re.MULTILINE)
     assert targets == ["verify", "test"]
-    for target in [*targets, "lint", "docs", "bench"]:
+    for target in [*targets, "lint", "docs", "bench", "reference"]:
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
@@ -68,7 +69,7 @@ def test_readme_shows_the_output_of_every_claim() -> None:
     assert f"{len(REGISTRY)} of {len(REGISTRY)} claims supported" in shown
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/unets.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/unets.md", "docs/hvaes.md"])
 def test_code_on_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = blocks((ROOT / page).read_text(), "python")

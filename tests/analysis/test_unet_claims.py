@@ -263,7 +263,7 @@ def test_only_the_haar_split_adds_up(wavelet: str, splits: bool, monkeypatch: py
 @pytest.mark.usefixtures("fewer")
 def test_c3_falls_where_training_has_another_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured("C3").judge() == ("supported", "")
-    monkeypatch.setattr(tasks, "squared_distance", lambda net, pair: functional.smooth_l1_loss(net(pair[0]), pair[1]))
+    monkeypatch.setattr(tasks, "squared_distance", lambda net, pair: (functional.smooth_l1_loss(net(pair[0]), pair[1]), {}))
     verdict, why = measured("C3").judge()
     assert verdict == "not supported"
     assert why.startswith("the loss of training")

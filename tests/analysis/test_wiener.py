@@ -153,10 +153,10 @@ def test_training_on_samples_comes_close(tmp_path: Path) -> None:
         x, w = samples(data, 512, torch.Generator().manual_seed(step))
         return x[:, None].float(), w[:, None].float()
 
-    def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def loss(net: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         x, w = batch
         errors = [y[:, 0] - block_means(w[:, 0], data, j) for j, y in enumerate(net(x))]
-        return torch.stack([error.square().mean() for error in errors]).sum()
+        return torch.stack([error.square().mean() for error in errors]).sum(), {}
 
     torch.manual_seed(3)
     config = TrainingConfig(

@@ -162,7 +162,7 @@ def test_steps_counts_whole_checkpoints_in_order(tmp_path: Path) -> None:
     assert checkpoints.steps(tmp_path) == [2, 10, 123456789]
 
 
-@pytest.mark.parametrize("where", ["save_file", "write_json", "rename"])
+@pytest.mark.parametrize("where", ["save", "write_json", "rename"])
 @pytest.mark.parametrize(("error", "expected", "says"), FAILURES, ids=["full", "interrupt"])
 def test_a_checkpoint_is_there_whole_or_not_at_all(
     where: str,
@@ -178,7 +178,7 @@ def test_a_checkpoint_is_there_whole_or_not_at_all(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr({"save_file": checkpoints, "write_json": files, "rename": Path}[where], where, fails)
+        patch.setattr({"save": checkpoints, "write_json": files, "rename": Path}[where], where, fails)
         with pytest.raises(expected, match=says):
             checkpoints.write(tmp_path, 2, parts(2), {})
     assert sorted(path.name for path in tmp_path.iterdir()) == [".00000002", "00000001"]
