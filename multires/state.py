@@ -40,7 +40,7 @@ class State:
     @property
     def bare(self) -> nn.Module:
         """The model without what Accelerate wrapped around it."""
-        module: nn.Module = self.accelerator.unwrap_model(self.model)
+        module: nn.Module = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         return module
 
     def save(self, folder: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from analysis import cli, hvae_runs, runs, sheets
@@ -59,6 +60,22 @@ def test_one_seed_gives_the_same_losses_and_weights_also_when_interrupted(
     assert all(torch.equal(tensor, half[name]) for name, tensor in whole.items())
     other = go(tmp_path / "other", replace(TINY, training=replace(TINY.training, seed=1)), until=5)
     assert losses(other)[0] != losses(records)[0]
+
+
+def test_a_compiled_network_trains_alike_and_is_saved_under_its_own_names(
+    trained: tuple[Path, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `accelerate launch --dynamo_backend ...` asks; this backend traces the whole network and then computes as torch does."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+    torch._dynamo.utils.counters.clear()
+    AcceleratorState._reset_state()  # it reads the environment once a process
+    try:
+        records = go(tmp_path / "compiled", replace(TINY, training=replace(TINY.training, steps=10, save_every=5)))
+    finally:
+        AcceleratorState._reset_state()
+    assert torch._dynamo.utils.counters["frames"]["ok"] >= 1
+    assert losses(records) == pytest.approx(losses(trained[1])[:10], rel=1e-6)
+    assert set(load_file(tmp_path / "compiled" / runs.WEIGHTS)) == set(load_file(trained[0] / runs.WEIGHTS))
 
 
 def test_it_learns_and_says_how(trained: tuple[Path, list[Record]]) -> None:
