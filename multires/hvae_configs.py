@@ -138,7 +138,8 @@ def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False) -> H
     levels = _levels((32, 1, 1, 16), (16, 2, 3, 32), (8, 2, 4, 32), (4, 1, 3, 32), (1, 1, 1, 32), shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
-    return HVAERun(model, replace(LONG, steps=steps), data, "no" if grey else "dynamic")
+    ema = 0.999 if steps > 4000 else 0.995  # a longer average would still hold the first weights of a short run
+    return HVAERun(model, replace(LONG, steps=steps, ema=ema), data, "no" if grey else "dynamic")
 
 
 LONG = TrainingConfig(
@@ -148,8 +149,8 @@ SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
 HVAE_PRESETS = {
     "mnist": _on_32("mnist", 15_000),
     "mnist-shared": _on_32("mnist", 4500, shared=True),
-    "fashion-mnist": _on_32("fashion-mnist", 3000, grey=True),
-    "fashion-mnist-shared": _on_32("fashion-mnist", 3000, shared=True, grey=True),
+    "fashion-mnist": _on_32("fashion-mnist", 2000, grey=True),
+    "fashion-mnist-shared": _on_32("fashion-mnist", 2000, shared=True, grey=True),
     "digits": HVAERun(
         HVAEConfig(_levels((8, 1, 3, 24), (4, 1, 3, 24), (1, 1, 1, 24)), bottleneck=0.5, likelihood="logistic-mixture", mixtures=5),
         SHORT,
