@@ -139,6 +139,11 @@ def test_a_temperature_multiplies_the_deviations_step_by_step() -> None:
     def run(temperature: float | Sequence[float]) -> list[Step]:
         return list(hvae.integrate(5, noise=noise, temperature=temperature))
 
+    images = pictures()
+    lukewarm = list(hvae.integrate(5, hvae.encode(images), noise=noise, temperature=0.5))
+    for step, eps in zip(lukewarm, noise, strict=True):  # in inference too
+        assert step.posterior is not None
+        assert torch.allclose(step.latent, step.posterior.mean + 0.5 * step.posterior.deviation * eps)
     warm, cold, mixed = run(1.0), run(0), run([1, 1, 0.5, 1, 1, 1])
     assert not any(step.noise.any() for step in cold)
     assert torch.equal(warm[1].state, mixed[1].state)
@@ -206,7 +211,10 @@ def test_a_shared_cell_may_be_told_the_time() -> None:
     state, noise = torch.randn(2, 12, 4, 4, dtype=torch.float64), torch.randn(2, 3, 4, 4, dtype=torch.float64)
     early, late = (cell(state, None, noise, time) for time in (0.0, 0.5))
     assert not torch.allclose(early.prior.mean, late.prior.mean)
-    assert not torch.allclose(early.second_drift, late.second_drift)
+    for step in (early, late):  # both drifts are told: at one state they differ from time to time
+        told, other = ((cell.second_drift(step.middle, time)) for time in (step.time, 0.5 - step.time))
+        assert torch.allclose(step.second_drift, told, rtol=1e-12)
+        assert not torch.allclose(step.second_drift, other)
     fresh = HVAE(config).cells[0].double()
     assert torch.equal(*(fresh(state, None, noise, time).state for time in (0.0, 0.5)))  # type: ignore[arg-type]
 

@@ -271,19 +271,36 @@ def steps_of(records: list[Record]) -> list[Step]:
     return [record for record in records if isinstance(record, Step)]
 
 
+def last_weight(folder: Path) -> Tensor:
+    """The first tensor of the model, not of its average, in the last checkpoint."""
+    place = folder / "checkpoints" / f"{CONFIG.steps:08d}"
+    return checkpoints.read_tensors(place / "model.safetensors")["first.weight"]
+
+
 def test_gradients_beyond_the_threshold_are_not_followed_but_counted(tmp_path: Path) -> None:
-    """At steps 3 and 4 the loss is a thousandfold: weights, moments and average stay as they were, schedule and data go on."""
+    """At steps 3, 4, 6 and 7 the loss is a thousandfold: weights, moments and average stay as they were, schedule and data go on.
+
+    Three in a row would end the run: two and two do not.
+    """
     weights: list[Tensor] = []
+    steep_at = (3, 4, 6, 7)
 
     def steep(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         weights.append(next(model.parameters()).detach().clone())
         value, _ = loss(model, batch)
-        return value * (1000 if len(weights) in (3, 4) else 1), {"share": value, "parts": torch.stack([value, 2 * value])}
+        return value * (1000 if len(weights) in steep_at else 1), {"share": value, "parts": torch.stack([value, 2 * value])}
 
     config = replace(CONFIG, skip_above=50.0, skip_limit=3, log_every=1)
-    found = steps_of(list(fit(net(), steep, batches, config, tmp_path)))
-    assert [step.skipped for step in found] == [0, 0, 1, 2] + [2] * (config.steps - 4)
+    *records, finished = fit(net(), steep, batches, config, tmp_path)
+    found = steps_of(records)
+    assert [step.skipped for step in found] == [0, 0, 1, 2, 2, 3, 4] + [4] * (config.steps - 7)
     assert torch.equal(weights[2], weights[4])
+    assert isinstance(finished, Finished)
+    after = [*weights[1:], last_weight(tmp_path)]
+    average = after[0]
+    for step, weight in enumerate(after[1:], 2):
+        average = average if step in steep_at else torch.lerp(average, weight, 1 - config.ema)
+    assert torch.allclose(next(finished.model.parameters()), average, rtol=1e-6)
     assert not torch.equal(weights[1], weights[2])
     assert not torch.equal(weights[4], weights[5])
     assert found[2].gradient_norm > 50 > found[1].gradient_norm
