@@ -103,6 +103,36 @@ BREAKS = {
         "torch.from_numpy((t + 1) / 4)) / n",
         {"C7"},
     ),
+    "cells of Brownian motion without their volume": (
+        "multires/brownian.py",
+        "math.sqrt(math.prod(normals.shape[2:]) * h)",
+        "math.sqrt(h)",
+        {"D1"},
+    ),
+    "noise scaled by h": (
+        "multires/diffusion.py",
+        "sde.diffusion(t, state, dw), h)",
+        "sde.diffusion(t, state, dw * h**0.5), h)",
+        {"D2", "D3"},
+    ),
+    "the integrator's second drift at the old state": (
+        "multires/diffusion.py",
+        "sde.second_drift(t, middle), h)",
+        "sde.second_drift(t, state), h)",
+        {"D3", "D4", "D5"},
+    ),
+    "a cell's second drift at the old state": (
+        "multires/cells.py",
+        "second = self.second_drift(middle, time)",
+        "second = self.second_drift(state, time)",
+        {"D5"},
+    ),
+    "twice the variance of a process from a point": (
+        "multires/exact.py",
+        "-math.expm1(-2 * rate * h) / (2 * rate)",
+        "-math.expm1(-2 * rate * h) / rate",
+        {"D6"},
+    ),
 }
 TRAINED = {"C2", "C3", "C5", "C6"}  # they need patches of 32 x 32, which digits are too small for; fewer will do here
 FEWER = {
