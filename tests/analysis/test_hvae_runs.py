@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from analysis import cli, hvae_runs, runs, sheets
 from multires import bounds, pretrained
+from multires.data import Images
 from multires.hvae_configs import HVAE_PRESETS, HVAERun, Resolution
 from multires.training import Evaluated, Record, Saved, Step
 
@@ -135,6 +136,23 @@ def test_evaluate_prints_draws_and_ships(
     assert call("evaluate", str(shipped), "--json", str(tmp_path / "again.json")) == 0  # what ships is what was measured
     assert json.loads((tmp_path / "again.json").read_text())["elbo"] == measured["elbo"]
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pixels_are_drawn_anew_at_each_step_and_once_for_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-grey images, so that only the draws differ."""
+    grey = Images("grey", "", (torch.full((40, 1, 8, 8), 0.5),))
+    monkeypatch.setattr(hvae_runs.data, "load", lambda name: grey)
+    run = replace(TINY, model=replace(TINY.model, likelihood="bernoulli"), binarise="dynamic")
+    train, _ = hvae_runs.images(run)
+    one, again, other = (hvae_runs.batch_of(step, run, train)[0] for step in (0, 0, 1))
+    assert set(one.unique().tolist()) == {0, 1}
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    test = hvae_runs.held_out(run)
+    fixed = torch.bernoulli(torch.full_like(test, 0.5), generator=torch.Generator().manual_seed(hvae_runs.TEST_SEED))
+    assert torch.equal(test, fixed)
+    assert torch.equal(hvae_runs.held_out(replace(run, training=replace(run.training, seed=9))), fixed)
+    assert hvae_runs.held_out(replace(run, binarise="threshold")).max() == 0  # a half is not above a half
 
 
 def test_presets_know_their_commands() -> None:

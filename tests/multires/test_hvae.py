@@ -304,6 +304,8 @@ def test_too_many_or_too_few_of_what_is_given_are_refused() -> None:
 def test_presets_stay_within_their_sizes() -> None:
     sizes = {name: sum(p.numel() for p in HVAE(run.model).parameters()) for name, run in HVAE_PRESETS.items()}
     assert sizes["mnist"] <= 350_000
+    for name in ("mnist", "mnist-shared", "fashion-mnist", "fashion-mnist-shared"):
+        assert HVAE(HVAE_PRESETS[name].model).dimensions == 28 * 28  # in 32 x 32, whose border is not scored
     assert sizes["mnist-shared"] <= 0.55 * sizes["mnist"]
 
 
