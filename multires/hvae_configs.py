@@ -138,7 +138,7 @@ def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False) -> H
     levels = _levels((32, 1, 1, 16), (16, 2, 3, 32), (8, 2, 4, 32), (4, 1, 3, 32), (1, 1, 1, 32), shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
-    # 256 values cost twenty times the nats of two, and so do gradients; a longer average would still hold a short run's first weights
+    # 256 values cost twenty times the nats of two, and gradients are as much longer; the average must forget the first weights
     training = replace(LONG, learning_rate=2e-3, skip_above=100.0, ema=0.995) if grey else LONG
     return HVAERun(model, replace(training, steps=steps), data, "no" if grey else "dynamic")
 
