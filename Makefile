@@ -28,12 +28,13 @@ bench: $(VENV)/installed-dev
 
 # train, evaluate and ship the reference HVAEs; on a GPU with LAUNCH='accelerate launch --mixed_precision bf16' OPTIONS='--steps ...'
 OUT ?= runs/reference
+DRAWS ?= 5
 reference: $(VENV)/installed
 	@for preset in digits mnist mnist-shared fashion-mnist fashion-mnist-shared; do \
 	  run=$(OUT)/$$preset; \
 	  if [ -e $$run/run.json ]; then how="--resume $$run"; else how="--out $$run $(OPTIONS)"; fi; \
 	  $(BIN)/$(or $(LAUNCH),python) -m analysis train hvae $$preset $$how && \
-	  $(BIN)/multires evaluate $$run --draws 100 --sheet docs/hvae-$$preset.png --ship multires/weights || exit; \
+	  $(BIN)/multires evaluate $$run --draws $(DRAWS) --sheet docs/hvae-$$preset.png --ship multires/weights || exit; \
 	done
 
 $(VENV)/bin/python:

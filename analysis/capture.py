@@ -81,7 +81,8 @@ def _globs(what: str, globs: Globs) -> tuple[str, ...]:
 def _compiled(module: nn.Module) -> bool:
     # told by their traces: importing torch._dynamo for its class takes seconds
     traces = "_orig_mod" in module._modules or module._compiled_call_impl is not None
-    return traces or isinstance(module, torch.jit.ScriptModule)
+    replaced = getattr(module.forward, "_torchdynamo_orig_callable", None) is not None  # net.forward = torch.compile(net.forward)
+    return traces or replaced or isinstance(module, torch.jit.ScriptModule)
 
 
 def _sites(model: nn.Module, globs: Sequence[str]) -> dict[nn.Module, str]:

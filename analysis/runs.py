@@ -41,7 +41,7 @@ def begin(run: Run, directory: Path) -> Run:
 def read(directory: Path) -> Run:
     """The run that a folder holds."""
     values = files.read_json(directory / CONFIG)
-    of = KINDS.get(values.pop("kind", None)) if isinstance(values, dict) else None
+    of = KINDS.get(str(values.pop("kind", None))) if isinstance(values, dict) else None
     if of is None:
         raise MultiresError(f"{directory / CONFIG}: not a run of {' or '.join(KINDS)}")
     return plain.from_json(of, values, str(directory / CONFIG))

@@ -65,8 +65,8 @@ def write_weights(path: Path, module: nn.Module, card: Mapping[str, Any], dtype:
     if dtype is not None:
         tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
     files.require_writable(path)
+    files.write_json(path.with_suffix(".json"), card)  # first: whoever finds weights finds their card
     files.write(path, save(tensors))
-    files.write_json(path.with_suffix(".json"), card)
 
 
 def steps(folder: Path) -> list[int]:

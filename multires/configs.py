@@ -6,6 +6,8 @@ from typing import Literal, get_args, get_type_hints
 
 from multires.errors import MultiresError
 
+MOST_SEEDS = 2**31  # NumPy's generator takes 32 bits, and processes add their number
+
 
 def require_known(config: object, *names: str) -> None:
     """Raise MultiresError where a field is none of the values that its Literal lists."""
@@ -110,6 +112,8 @@ class TrainingConfig:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise MultiresError(f"{name} = {getattr(self, name)}: must be {bound} or more")
+        if self.seed >= MOST_SEEDS:
+            raise MultiresError(f"seed = {self.seed}: must be below {MOST_SEEDS}")
         for name in ("learning_rate", "clip", "skip_above"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

@@ -62,6 +62,7 @@ class State:
                 "skipped": self.skipped,
                 "skipped_in_a_row": self.skipped_in_a_row,
                 "processes": self.accelerator.num_processes,
+                "precision": self.accelerator.mixed_precision,
                 "groups": optimizer["param_groups"],
                 "schedule": self.scheduler.state_dict(),
             }
@@ -94,6 +95,8 @@ class State:
             entries.setdefault(int(index), {})[name] = tensor
         self.optimizer.optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
         self.scheduler.load_state_dict(state["schedule"])
+        if state["precision"] != self.accelerator.mixed_precision:
+            raise ValueError(f"computed with mixed precision {state['precision']!r}, now {self.accelerator.mixed_precision!r}")
         if state["step"] != int(place.name):
             raise ValueError(f"step {state['step']!r} in a folder named {place.name}")
         self.step, self.seconds = state["step"], state["seconds"]

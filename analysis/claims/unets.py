@@ -77,9 +77,9 @@ def c2(context: Context) -> Evidence:
         arrays[dtype_name(dtype)] = np.array([found[site].worst for site in sorted(found)])
     others = _agreement("max", inputs[:CONTROL_PATCHES], torch.float64)
     arrays |= {"max": np.array([others[site].typical for site in sorted(others)])}
-    controls = [Control(f"{site}, every channel: max pooling", others[site].typical, MAX_POOLING_FLOOR) for site in sorted(others)]
+    controls = [Control(f"{site}, median channel: max pooling", others[site].typical, MAX_POOLING_FLOOR) for site in sorted(others)]
     same = _agreement("average", inputs[:CONTROL_PATCHES], torch.float64, maximum)
-    what = "every channel: max pooling of the same activation"  # which an activation without structure would not tell apart
+    what = "median channel: max pooling of the same activation"  # which an activation without structure would not tell apart
     controls += [Control(f"{site}, {what}", same[site].typical, SAME_FLOOR) for site in sorted(same)]
     return Evidence(checks, controls, arrays | _pyramid(net, context), note=f"{len(inputs)} patches")
 

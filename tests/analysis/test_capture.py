@@ -594,7 +594,8 @@ def errors() -> Iterator[tuple[str, Callable[[], Any], str]]:
 
         return call
 
-    compiled, inside, scripted = Net(), Net(), Net()
+    compiled, inside, scripted, replaced = Net(), Net(), Net(), Net()
+    replaced.forward = torch.compile(replaced.forward)  # type: ignore[method-assign]
     compiled.down1.compile()
     inside.head = torch.compile(inside.head)  # type: ignore[assignment]
     scripted.head = torch.jit.trace(scripted.head, images())
@@ -623,6 +624,7 @@ def errors() -> Iterator[tuple[str, Callable[[], Any], str]]:
     mistake = "is compiled; capture sees nothing inside: pass the module as it was before torch.compile"
     yield "torch.compile", run(torch.compile(Net()), "*"), f"the model {mistake}"
     yield "torch.compile inside", run(inside, "down1"), f"module 'head' {mistake}"
+    yield "forward", run(replaced, "*"), f"the model {mistake}"
     yield "compile()", run(compiled, "head"), f"module 'down1' {mistake}"
     yield "TorchScript", run(scripted, "down1"), f"module 'head' {mistake}"
 

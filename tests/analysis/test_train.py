@@ -31,7 +31,7 @@ def start(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[s
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     return out
 
@@ -164,7 +164,7 @@ def test_a_launcher_that_starts_one_process_instead_of_two_is_told_of(tmp_path: 
     launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
     launcher += ("--mixed_precision", "no", "--dynamo_backend", "no")
     process = start("denoise", *TINY, "--steps", "2", "--out", str(tmp_path / "run"), launcher=launcher)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 0
     started = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
     assert (started["processes"] == 1) == ("torchrun starts several" in err)
@@ -172,6 +172,6 @@ def test_a_launcher_that_starts_one_process_instead_of_two_is_told_of(tmp_path: 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     process = start("denoise", *TINY, "--batch", "3", "--steps", "2", "--out", str(tmp_path / "run"), launcher=TWO_PROCESSES)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=900)
     assert process.returncode != 0
     assert "batch = 3: 2 processes share it evenly" in err

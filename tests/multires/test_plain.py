@@ -135,6 +135,7 @@ def test_a_field_without_a_default_is_missed() -> None:
                 ("save_every", 0, "must be 1 or more"),
                 ("warmup", -1, "must be 0 or more"),
                 ("seed", -1, "must be 0 or more"),
+                ("seed", 2**31, "must be below 2147483648"),
                 ("learning_rate", 0.0, "must be positive"),
                 ("learning_rate", float("nan"), "must be positive"),
                 ("learning_rate", float("inf"), "must be positive"),

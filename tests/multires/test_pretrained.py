@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from analysis import filters, unet_runs
-from multires import MultiresError, checkpoints, data, files, plain, pretrained, tasks
+from analysis import filters, hvae_runs, unet_runs
+from multires import MultiresError, bounds, checkpoints, data, download, files, plain, pretrained, tasks
 from multires.configs import UNetConfig, UNetRun
 from multires.patches import split
 from multires.unet import UNet
 
-NAMES = pretrained.names()
+NAMES = [name for name in pretrained.names() if name.startswith("unet-")]
+HVAES = [name for name in pretrained.names() if name.startswith("hvae-")]
 RUN = UNetRun(model=UNetConfig(widths=(2, 3), pooling=(0.5, 0.5)), side=8)
 
 
@@ -30,9 +31,11 @@ def shipped(name: str, folder: Path) -> Path:
 def test_there_are_weights_and_they_are_small() -> None:
     found = list(pretrained.FOLDER.iterdir())
     assert {"unet-average", "unet-max", "unet-strided", "unet-db2"} <= set(NAMES)
-    assert {path.stem for path in found if path.suffix == ".json"} == set(NAMES)
+    assert {"hvae-digits", "hvae-mnist", "hvae-mnist-shared", "hvae-fashion-mnist", "hvae-fashion-mnist-shared"} == set(HVAES)
+    assert {path.stem for path in found if path.suffix == ".json"} == set(NAMES) | set(HVAES) == set(pretrained.names())
     assert {path.suffix for path in found} == {".json", ".safetensors"}
-    assert sum(path.stat().st_size for path in found) <= 4e6
+    assert sum(path.stat().st_size for path in found if path.stem in NAMES) <= 4e6
+    assert all(path.stat().st_size <= 4e6 for path in found)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,6 +55,40 @@ def test_shipped_weights_are_what_their_card_says(name: str) -> None:
     assert all(isinstance(card[field], str) and card[field] for field in ("device", "commit"))
     assert card["commit"].isalnum()
     assert set(card["versions"]) == {"multires-toolkit", "torch"}
+
+
+@pytest.mark.parametrize("name", HVAES)
+def test_shipped_hvaes_are_what_their_card_says(name: str) -> None:
+    hvae, run = pretrained.load_hvae(name)
+    card = pretrained.card(name)
+    assert name == f"hvae-{hvae_runs.name(run)}"
+    assert {t.dtype for t in checkpoints.read_tensors(pretrained.path_of(name)).values()} == {torch.float16}
+    assert all(p.isfinite().all() for p in hvae.parameters())
+    assert card["parameters"] == sum(p.numel() for p in hvae.parameters()) <= 350_000
+    assert card["steps"] == run.training.steps
+    assert card["command"] == hvae_runs.command(run) == f"multires train hvae {name.removeprefix('hvae-')}"
+    assert card["elbo"]["nats"] < card["importance"]["nats"] < 0
+    assert card["elbo"]["standard_error"] > 0
+    assert len(card["kl"]) == run.model.steps
+    assert min(card["kl"]) >= 0
+    assert card["seconds"] > 0
+    assert "-dirty" not in json.dumps(card["commit"])
+    assert len(hvae.cells) == len(run.model.resolutions if name.endswith("-shared") else hvae.timetable)
+
+
+@pytest.mark.parametrize("name", HVAES)
+def test_the_elbo_of_a_card_is_found_again(name: str) -> None:
+    """Over all test images; the draws are those of the card's."""
+    hvae, run = pretrained.load_hvae(name)
+    if run.data != "digits" and not all(download.present(run.data, file) for file in download.SOURCES[run.data].files):
+        pytest.skip(f"{run.data} is not on this machine: set MULTIRES_DATA, or run multires data fetch {run.data}")
+    test = hvae_runs.held_out(run)
+    card = pretrained.card(name)
+    assert card["test_images"] == len(test)
+    parts = list(bounds.bounds(hvae, test, 0, hvae_runs.TEST_SEED))
+    found = hvae_runs.summary(parts, 0, hvae.dimensions)
+    assert found["elbo"]["nats"] == pytest.approx(card["elbo"]["nats"], rel=1e-5)
+    assert found["kl"] == pytest.approx(card["kl"], rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,7 +115,9 @@ def test_weights_of_ones_own_load(given: Callable[[Path], str | Path], tmp_path:
 )
 def test_unknown_names_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MultiresError, match=rf"^[^\n]*(shipped are {', '.join(NAMES)}; or give [^\n]*|: no such file)$"):
+    with pytest.raises(
+        MultiresError, match=rf"^[^\n]*(shipped are {', '.join(pretrained.names())}; or give [^\n]*|: no such file)$"
+    ):
         pretrained.load_unet(name)
 
 

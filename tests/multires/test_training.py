@@ -311,6 +311,14 @@ def test_gradients_beyond_the_threshold_are_not_followed_but_counted(tmp_path: P
         assert step.details["parts"] == pytest.approx([step.details["share"], 2 * step.details["share"]])  # type: ignore[operator]
 
 
+def test_a_run_in_another_precision_is_not_gone_on_with(tmp_path: Path) -> None:
+    list(run(tmp_path))
+    path = tmp_path / "checkpoints" / f"{CONFIG.steps:08d}" / checkpoints.STATE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "bf16"}))
+    with pytest.raises(MultiresError, match="computed with mixed precision 'bf16', now 'no'"):
+        list(run(tmp_path))
+
+
 def test_too_many_skips_in_a_row_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(
         MultiresError, match=r"^step 3: 3 updates in a row were left out, the last for a gradient of norm .*skip_above = 1e-06"
