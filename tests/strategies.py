@@ -81,7 +81,7 @@ def unet_runs(draw: st.DrawFn) -> UNetRun:
         warmup=draw(st.integers(0)),
         clip=draw(positive),
         ema=draw(st.floats(0, 1, exclude_max=True)),
-        seed=draw(st.integers(0)),
+        seed=draw(st.integers(0, 2**31 - 1)),
         log_every=draw(count),
         save_every=draw(count),
     )
