@@ -56,7 +56,8 @@ def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[trainin
     """Train the run of a folder from where it is, and write the averaged weights and their card at its end."""
     it = trainee(run, directory)
     first = training.processes().is_main_process
-    for record in training.fit(it.model, it.loss, it.batches, run.training, directory, it.evaluate, tensorboard):
+    identity = json.dumps(plain.to_json(run), sort_keys=True)
+    for record in training.fit(it.model, it.loss, it.batches, run.training, directory, it.evaluate, tensorboard, identity):
         if isinstance(record, training.Started) and first:
             with (directory / SOURCES).open("a") as file:
                 file.write(json.dumps({"step": record.step, "commit": commit()}) + "\n")

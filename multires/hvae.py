@@ -182,13 +182,17 @@ class HVAE(nn.Module):
                 eps = torch.randn(shape, generator=generator, dtype=state.dtype).to(state)
             else:
                 eps = torch.randn(shape, device=state.device, dtype=state.dtype)
+            latent = latents[number] if number < len(latents) else None
+            for what, given in (("noise", eps), ("latent", latent)):
+                if given is not None and given.shape != shape:
+                    raise MultiresError(f"{what} of shape {tuple(given.shape)} for step {number + 1}: it takes {shape}")
             step: Step = self.cells[moment.cell](
                 state,
                 None if activations is None else activations[moment.resolution],
                 eps.contiguous(memory_format=torch.channels_last),
                 moment.time,
                 temperature=temperatures[number],
-                latent=latents[number] if number < len(latents) else None,
+                latent=latent,
             )
             yield step
             state = step.state

@@ -48,7 +48,8 @@ class Bernoulli:
 
     def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Zeros and ones, of the parameters' shape."""
-        return torch.bernoulli(full(parameters).sigmoid(), generator=generator)
+        probability = full(parameters).sigmoid()
+        return (_uniform(probability, generator) < probability).to(probability)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The probability of one, of the parameters' shape."""
@@ -99,14 +100,14 @@ class LogisticMixture:
     def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Multiples of 1/255 in [0, 1], of shape (batch, channels, n, n)."""
         weights, means, log_scales, coefficients = self._split(parameters)
-        uniform = torch.rand(weights.shape, generator=generator, device=weights.device, dtype=weights.dtype)
+        uniform = _uniform(weights, generator)
         chosen = (weights - (-uniform.log()).log()).argmax(1, keepdim=True)  # the Gumbel-max trick
 
         def pick(values: Tensor) -> Tensor:
             return values.gather(2, chosen[:, None].expand(-1, values.shape[1], -1, -1, -1))[:, :, 0]
 
         m, scale = pick(means), pick(log_scales).exp()
-        uniform = torch.rand(m.shape, generator=generator, device=m.device, dtype=m.dtype)
+        uniform = _uniform(m, generator)
         y = m + scale * torch.logit(uniform, eps=torch.finfo(m.dtype).tiny)
         if coefficients is None:
             return _rounded(y)
@@ -124,6 +125,13 @@ class LogisticMixture:
             green = means[:, 1] + c[0] * red
             means = torch.stack([red, green, means[:, 2] + c[1] * red + c[2] * green], 1)
         return (((weights.softmax(1)[:, None] * means).sum(2) + 1) / 2).clamp(0, 1)
+
+
+def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform numbers of a tensor's shape; a generator draws on the CPU and serves every device alike."""
+    if generator is None:
+        return torch.rand_like(like)
+    return torch.rand(like.shape, generator=generator, dtype=like.dtype).to(like.device)
 
 
 def _rounded(y: Tensor) -> Tensor:

@@ -28,9 +28,11 @@ class State:
         weight_decay: float,
         ema: float,
         share: Callable[[int], float],
+        identity: str = "",
     ) -> None:
         self.accelerator, self.step, self.seconds = accelerator, 0, 0.0
         self.skipped = self.skipped_in_a_row = 0
+        self.identity = identity
         optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.ema = AveragedModel(self.bare, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
@@ -63,6 +65,8 @@ class State:
                 "skipped_in_a_row": self.skipped_in_a_row,
                 "processes": self.accelerator.num_processes,
                 "precision": self.accelerator.mixed_precision,
+                "identity": self.identity,
+                "moments": sorted(moments),
                 "groups": optimizer["param_groups"],
                 "schedule": self.scheduler.state_dict(),
             }
@@ -78,7 +82,7 @@ class State:
         place = folder / f"{found[-1]:08d}"
         try:
             self._take_up(place)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise MultiresError(f"{place}: not a checkpoint of this training ({type(error).__name__}: {error})") from None
 
     def _take_up(self, place: Path) -> None:
@@ -87,16 +91,23 @@ class State:
         checkpoints.load_into(self.ema, checkpoints.read_tensors(place / "ema.safetensors"), str(place))
         entries: dict[int, dict[str, Tensor]] = {}
         parameters = [parameter for group in self.optimizer.optimizer.param_groups for parameter in group["params"]]
-        for key, tensor in checkpoints.read_tensors(place / "optimizer.safetensors").items():
+        moments = checkpoints.read_tensors(place / "optimizer.safetensors")
+        if sorted(moments) != state["moments"]:
+            raise ValueError("optimizer.safetensors holds other moments than were written")
+        for key, tensor in moments.items():
             index, _, name = key.partition(".")
             parameter = parameters[int(index)]
             if tensor.shape == parameter.shape:  # fused optimisers take moments to lie in memory as their parameters do
                 tensor = torch.empty_like(parameter).copy_(tensor)
+            elif name != "step":  # and read as far as their parameters reach
+                raise ValueError(f"moment {key} has shape {tuple(tensor.shape)}, its parameter {tuple(parameter.shape)}")
             entries.setdefault(int(index), {})[name] = tensor
         self.optimizer.optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
         self.scheduler.load_state_dict(state["schedule"])
         if state["precision"] != self.accelerator.mixed_precision:
             raise ValueError(f"computed with mixed precision {state['precision']!r}, now {self.accelerator.mixed_precision!r}")
+        if state["identity"] != self.identity:
+            raise ValueError("it was written by a run of other settings")
         if state["step"] != int(place.name):
             raise ValueError(f"step {state['step']!r} in a folder named {place.name}")
         self.step, self.seconds = state["step"], state["seconds"]

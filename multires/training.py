@@ -169,11 +169,13 @@ def fit(
     directory: Path,
     evaluate: Callable[[nn.Module], float] | None = None,
     tensorboard: bool = False,
+    identity: str = "",
 ) -> Iterator[Record]:
     """Train a model, from the newest checkpoint in `directory` if there is one, and yield what happens.
 
     Writes `directory`/log.jsonl, and a checkpoint every `save_every` steps and at the end; with `tensorboard` also that log.
     `evaluate` is given the averaged weights whenever a checkpoint is written. The global random generators are seeded.
+    `identity` says what the run is, in any words: a checkpoint that was written under other ones is refused.
     Ctrl-C finishes the step, saves and raises Stopped; with several processes the run goes on from its last checkpoint.
 
     Raises MultiresError where the batch cannot be shared evenly, where the loss is no longer finite, with the name of the first
@@ -189,7 +191,7 @@ def fit(
     if accelerator.device.type == "cpu":
         memory.keep_freed()
     set_seed(config.seed, device_specific=True)
-    state = State(accelerator, model, config.learning_rate, config.weight_decay, config.ema, schedule(config))
+    state = State(accelerator, model, config.learning_rate, config.weight_decay, config.ema, schedule(config), identity)
     state.load(directory / CHECKPOINTS)
     log = _Log(directory / LOG, state.step, accelerator.is_main_process)
     parameters = sum(parameter.numel() for parameter in state.bare.parameters())

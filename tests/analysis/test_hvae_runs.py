@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from analysis import cli, hvae_runs, runs, sheets
 from multires import bounds, pretrained
@@ -181,6 +181,26 @@ def damage_other_configuration(folder: Path) -> str:
     return r"posterior.c4.weight has shape \(16, 4, 1, 1\), the network's is \(10, 4, 1, 1\)"
 
 
+def damage_other_setting(folder: Path) -> str:
+    """One that no shape shows."""
+    values = json.loads((folder / runs.CONFIG).read_text())
+    values["model"]["normalise"] = True
+    (folder / runs.CONFIG).write_text(json.dumps(values))
+    return "it was written by a run of other settings"
+
+
+def damage_moments(folder: Path) -> str:
+    path = checkpoint(folder) / "optimizer.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"0.exp_avg": torch.zeros(2, 2)}, path)
+    return r"moment 0.exp_avg has shape \(2, 2\)"
+
+
+def damage_no_moments(folder: Path) -> str:
+    save_file({}, checkpoint(folder) / "optimizer.safetensors")
+    return "holds other moments than were written"
+
+
 def damage_pickled(folder: Path) -> str:
     class Bomb:
         def __reduce__(self) -> Any:
@@ -199,7 +219,18 @@ def damage_unknown_field(folder: Path) -> str:
     return "unknown field 'depth'; Resolution has size"
 
 
-@pytest.mark.parametrize("damage", [damage_truncated, damage_other_configuration, damage_pickled, damage_unknown_field])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_truncated,
+        damage_other_configuration,
+        damage_other_setting,
+        damage_moments,
+        damage_no_moments,
+        damage_pickled,
+        damage_unknown_field,
+    ],
+)
 def test_what_cannot_be_resumed_is_one_line_and_nothing_is_lost(
     damage: Any, trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -301,6 +301,16 @@ def test_too_many_or_too_few_of_what_is_given_are_refused() -> None:
             list(hvae.integrate(5, **wrong))  # type: ignore[arg-type]
 
 
+def test_noise_and_latents_of_another_shape_are_refused() -> None:
+    """Also those that would stretch to the right one."""
+    hvae = build()
+    right = [step.latent for step in infer(hvae)]
+    for what in ("noise", "latents"):
+        for wrong in (right[2][:1], right[2][:, :1], right[2][..., :1]):
+            with pytest.raises(MultiresError, match=r"for step 3: it takes \(5, 3, 4, 4\)"):
+                list(hvae.integrate(5, **{what: [*right[:2], wrong, *right[3:]]}))  # type: ignore[arg-type]
+
+
 def test_presets_stay_within_their_sizes() -> None:
     sizes = {name: sum(p.numel() for p in HVAE(run.model).parameters()) for name, run in HVAE_PRESETS.items()}
     assert sizes["mnist"] <= 350_000

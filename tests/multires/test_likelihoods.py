@@ -39,8 +39,15 @@ def plain_nll(x: Tensor, parameters: Tensor, mixtures: int) -> Tensor:
         product = weights[k]
         for value, mean, scale in zip(y, means, np.exp(np.maximum(rest[:, 1, k], -7)), strict=True):
             logistic = stats.logistic(mean, scale)
-            above = 0.0 if value < -0.999 else logistic.cdf(value - 1 / 255)
-            product *= (1.0 if value > 0.999 else logistic.cdf(value + 1 / 255)) - above
+            low, high = value - 1 / 255, value + 1 / 255
+            if value < -0.999:
+                product *= logistic.cdf(high)
+            elif value > 0.999:
+                product *= logistic.sf(low)
+            elif value > mean:  # on the side where the difference is one of small numbers
+                product *= logistic.sf(low) - logistic.sf(high)
+            else:
+                product *= logistic.cdf(high) - logistic.cdf(low)
         total += product
     return torch.tensor(-math.log(total))
 

@@ -31,7 +31,7 @@ def shipped(name: str, folder: Path) -> Path:
 def test_there_are_weights_and_they_are_small() -> None:
     found = list(pretrained.FOLDER.iterdir())
     assert {"unet-average", "unet-max", "unet-strided", "unet-db2"} <= set(NAMES)
-    assert {"hvae-digits", "hvae-mnist", "hvae-mnist-shared"} <= set(HVAES)
+    assert {"hvae-digits", "hvae-mnist", "hvae-mnist-shared", "hvae-fashion-mnist", "hvae-fashion-mnist-shared"} == set(HVAES)
     assert {path.stem for path in found if path.suffix == ".json"} == set(NAMES) | set(HVAES) == set(pretrained.names())
     assert {path.suffix for path in found} == {".json", ".safetensors"}
     assert sum(path.stat().st_size for path in found if path.stem in NAMES) <= 4e6
