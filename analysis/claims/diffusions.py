@@ -207,7 +207,7 @@ def _measured_edge(scheme: Scheme, a: Tensor, b: Tensor) -> Tensor:
     formula=r"|(1-ah)(1-bh)| < 1;\qquad a = b:\ (a+b)h < 4,\ \text{one-step: } (a+b)h < 2",
     kind="exact",
     control="one-step Euler at the same steps, which diverges where a = b; a step past the edge where one before it is asked for",
-    functions=["multires.diffusion.two_step_euler", "multires.exact.OrnsteinUhlenbeck.edge"],
+    functions=["multires.diffusion.two_step_euler", "multires.exact.OrnsteinUhlenbeck"],
 )
 def d4(context: Context) -> Evidence:
     """Iterate on both sides of the edge, over a grid of drifts; find the edge itself by bisection where a = b."""
