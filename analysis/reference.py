@@ -15,9 +15,9 @@ CANDIDATES = ("hvae-mnist", "hvae-digits")
 
 
 @cache
-def reference(name: str | None = None) -> tuple[str, HVAE, HVAERun, Tensor]:
+def reference() -> tuple[str, HVAE, HVAERun, Tensor]:
     """(Name, network, run, test images) of shipped weights: MNIST's if its images are here, else those of the digits."""
-    for candidate in (name,) if name else CANDIDATES:
+    for candidate in CANDIDATES:
         if candidate not in pretrained.names():
             continue
         hvae, run = pretrained.load_hvae(candidate)

@@ -19,10 +19,13 @@ from multires.diffusion import SDE
 from multires.errors import MultiresError
 
 
-def _integral(increment: Tensor, h: float, variance: float, covariance: float, generator: torch.Generator) -> Tensor:
-    """I given dW, where Var I and Cov(I, dW) are known for a noise with Var dW = h."""
+def _integral(
+    increment: Tensor, h: float, variance: float, covariance: float, generator: torch.Generator, cells: int | None = None
+) -> Tensor:
+    """I given dW, where Var I and Cov(I, dW) are known for a noise with Var dW = h; `cells` is 1 for Haar coefficients."""
     fresh = torch.randn(increment.shape, generator=generator, dtype=increment.dtype)
-    cells = math.prod(increment.shape[2:])  # a cell of Brownian motion in V_j has 2^(jd) times the variance
+    if cells is None:
+        cells = math.prod(increment.shape[2:])  # a cell of Brownian motion in V_j has 2^(jd) times the variance
     return increment * (covariance / h) + fresh * math.sqrt(max(0.0, variance - covariance**2 / h) * cells)
 
 
@@ -154,13 +157,11 @@ class HaarDiffusion:
     def solution(self, start: Tensor, path: BrownianPath, generator: torch.Generator) -> Tensor:
         """The state at the end of the path: an Ornstein-Uhlenbeck process along each Haar function, on the path's noise."""
         state, h = _flat(start), path.h
+        rates = self.rates(len(state) - 1)
         for dw in path.increments:
             fresh = []
-            for rate, band in zip(self.rates(len(state) - 1), _flat(dw), strict=True):
-                draws = torch.randn(band.shape, generator=generator, dtype=band.dtype)
-                variance, covariance = _decayed(rate, h)
-                fresh.append(band * (covariance / h) + draws * math.sqrt(max(0.0, variance - covariance**2 / h)))
-            rates = self.rates(len(state) - 1)
+            for rate, band in zip(rates, _flat(dw), strict=True):
+                fresh.append(_integral(band, h, *_decayed(rate, h), generator, cells=1))
             state = [math.exp(-rate * h) * old + new for rate, old, new in zip(rates, state, fresh, strict=True)]
         return _unflat(state, start)
 

@@ -51,7 +51,6 @@ def d1(context: Context) -> Evidence:
     """Covariances from the matrices of the maps, entry by entry; then the same of paths that were drawn."""
     checks, controls = [], []
     generator = torch.Generator().manual_seed(context.seed)
-    width = _interval(SUM_OF_CELLS, ALPHA / (4 * len(GRIDS)))
     for d, j in GRIDS:
         shape, cells, where = (2**j,) * d, 2 ** (j * d), f"d = {d}"
         below = cells / 2**d
@@ -86,7 +85,7 @@ def d1(context: Context) -> Evidence:
         ):
             x = drawn.increments
             # fewer cells are summed after pooling: their interval is that much wider
-            bound = width if x.numel() >= SUM_OF_CELLS else _interval(x.numel(), ALPHA / (4 * len(GRIDS)))
+            bound = _interval(min(x.numel(), SUM_OF_CELLS), ALPHA / (4 * len(GRIDS)))
             checks.append(
                 Check(f"drawn: variance of {what}, relative, {where}", abs(float(x.square().mean()) / variance - 1), bound)
             )
