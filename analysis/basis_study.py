@@ -12,6 +12,8 @@ from torch import Tensor
 
 from analysis import basis, filters, shipped, unet_runs
 from analysis.probes import CKA
+from analysis.runs import Run
+from analysis.terminal import scientific
 from multires import data, pretrained, tasks
 from multires.configs import PRESETS, UNetRun
 from multires.patches import split
@@ -23,7 +25,7 @@ LEVEL = 0.95
 Row = dict[str, Any]
 
 
-def grid() -> dict[str, UNetRun]:
+def grid() -> dict[str, Run]:
     """Every pooling filter of the dictionary, and max and strided pooling, with each seed; the first seed's runs come first."""
     preset = PRESETS["denoise"]
     return {
@@ -102,3 +104,45 @@ def over_seeds(values: list[float]) -> dict[str, float | None]:
     mean = float(logs.mean())
     low, high = (None, None) if half is None else (float(np.exp(mean - half)), float(np.exp(mean + half)))
     return {"mean": float(np.exp(mean)), "low": low, "high": high}
+
+
+def weights(_: str, name: str) -> str | None:
+    """The first seed's weights ship."""
+    pooling, _, seed = name.rpartition("-")
+    return f"unet-{pooling}" if int(seed) == SEEDS[0] else None
+
+
+HEADINGS = ("pooling", "side", "level", "seeds", "own: unexplained", "best other", "own best", "untrained", "1 - CKA")
+
+
+def table(rows: list[Row]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """The rows as text: a line for each pooling, side and level, trained beside untrained."""
+    before = {(row["pooling"], row["side"], row["level"]): row for row in rows if row["weights"] == "untrained"}
+    shown = []
+    for row in rows:
+        if row["weights"] == "trained":
+            key = row["pooling"], row["side"], row["level"]
+            shown.append([row["pooling"], row["side"], str(row["level"]), str(len(row["seeds"])), *_compared(row, before[key])])
+    return HEADINGS, shown
+
+
+def _compared(row: Row, before: Row) -> list[str]:
+    """Own basis, best other, whether its own is best with every seed, the same untrained, and how alike the two networks are."""
+    own = "haar" if row["pooling"] == "average" else row["pooling"]
+    values = row["unexplained"]
+    other = min((name for name in values if name != own), key=lambda name: float(values[name]["mean"]))
+    shown = f"{scientific(values[other]['mean'])} {other}"
+    cka = scientific(float(np.mean(row["one_minus_cka"])))
+    if own not in values:
+        return ["-", shown, "-", f"{scientific(min(v['mean'] for v in before['unexplained'].values()))}", cka]
+    mean, low, high = (values[own][name] for name in ("mean", "low", "high"))
+    interval = f" ({scientific(low)} to {scientific(high)})" if low is not None else ""
+    old = before["unexplained"][own]["mean"]
+    answers = {True: "yes", False: "no"}
+    return [
+        f"{scientific(mean)}{interval}",
+        shown,
+        answers[row["own_is_best"]],
+        f"{scientific(old)} {answers[before['own_is_best']]}",
+        cka,
+    ]

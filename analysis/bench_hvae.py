@@ -194,9 +194,17 @@ def _peak_memory() -> Iterator[Row]:
     """Each case in a process of its own."""
     for case in CASES:
         for name in NETWORKS:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                growth = pool.submit(_growth, COLOUR, name, case, THREADS).result()
-            yield _value(f"peak memory, colour: {case}, MiB above the built network, {name}", growth)
+            yield _value(f"peak memory, colour: {case}, MiB above the built network, {name}", _alone(COLOUR, name, case))
+
+
+def peak_of_training(run: HVAERun) -> float | None:
+    """The most memory that training steps of a run take above its built network, in MiB; None where the system does not say."""
+    return _alone(run, "ours", "training step") if STATUS.exists() else None
+
+
+def _alone(run: HVAERun, name: str, case: str) -> float:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_growth, run, name, case, THREADS).result()
 
 
 def _growth(run: HVAERun, name: str, case: str, threads: int) -> float:

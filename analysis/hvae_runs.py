@@ -17,6 +17,7 @@ from multires.errors import MultiresError
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAE_PRESETS, HVAERun
 from multires.patches import Patches, split
+from multires.pooling import average
 
 TEST_IMAGES, TEST_SEED = 1000, 1_000_003
 
@@ -33,8 +34,13 @@ def settle(run: HVAERun) -> HVAERun:
 
 
 def images(run: HVAERun) -> tuple[Patches, Patches]:
-    """Images to train on and to test on, as large as the model's."""
-    return split(data.load(run.data), run.model.resolutions[0].size)
+    """Images to train on and to test on, as large as the model's before they are pooled."""
+    return split(data.load(run.data), run.model.resolutions[0].size << run.pooled)
+
+
+def prepared(run: HVAERun, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images as the run models them: projected, then in the values that its protocol names."""
+    return bounds.prepared(average(images, run.pooled), run.binarise, generator)
 
 
 def fresh(run: HVAERun) -> HVAE:
@@ -48,13 +54,12 @@ def batch_of(step: int, run: HVAERun, patches: Patches) -> tuple[Tensor]:
     """The global batch of a step: it depends on the run's seed and the step alone."""
     generator = torch.Generator().manual_seed((run.training.seed + 1) * 1_000_000_007 + step)
     grey = patches.batch(run.training.batch, run.training.seed, step)
-    return (bounds.prepared(grey, run.binarise, generator),)
+    return (prepared(run, grey, generator),)
 
 
 def held_out(run: HVAERun) -> Tensor:
     """The test images, prepared as the run's protocol says with a seed that is always the same."""
-    grey = images(run)[1].tiles()
-    return bounds.prepared(grey, run.binarise, torch.Generator().manual_seed(TEST_SEED))
+    return prepared(run, images(run)[1].tiles(), torch.Generator().manual_seed(TEST_SEED))
 
 
 def trainee(run: HVAERun, directory: Path) -> Trainee:

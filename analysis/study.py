@@ -1,32 +1,67 @@
 """Studies: grids of training runs, each an ordinary run in a folder of its own, resumable and shareable among machines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
-from analysis import basis_study, runs
+from analysis import basis_study, hvae_studies, runs
 from analysis.basis_study import Row
+from analysis.figures import studies
+from analysis.runs import Run
 from multires import checkpoints, pretrained, training
-from multires.configs import UNetRun
 from multires.errors import MultiresError
 
 
 @dataclass(frozen=True)
 class Study:
-    """A grid, with a name for each run, which is its folder's; and the rows of its table, measured on the runs that are there."""
+    """Grids of runs, and what is made of those that are finished."""
 
     sentence: str
-    grid: Callable[[], dict[str, UNetRun]]
+    sizes: Mapping[str, Callable[[], dict[str, Run]]]
+    """The runs of each size, named as their folders are; the first size is what is meant where none is named."""
     rows: Callable[[dict[str, Path]], Iterator[Row]]
+    """The rows of its table, measured on the runs that are there."""
+    table: Callable[[list[Row]], tuple[Sequence[str], list[list[str]]]]
+    """Headings, and what stands under them for the rows."""
+    weights: Callable[[str, str], str | None]
+    """What the weights of a run, of a size and a name, are called where they ship; None for those that do not."""
+    figure: Callable[[list[Row]], Figure] | None = None
 
 
 STUDIES = {
     "unet-basis": Study(
-        "which wavelet basis the activations of a U-Net carry, by its pooling filter", basis_study.grid, basis_study.rows
-    )
+        "which wavelet basis the activations of a U-Net carry, by its pooling filter",
+        {"small": basis_study.grid},
+        basis_study.rows,
+        basis_study.table,
+        basis_study.weights,
+    ),
+    "weight-sharing": Study(
+        "what an HVAE loses when one cell takes all steps of a resolution, and gains when it takes more of them",
+        hvae_studies.SHARING,
+        hvae_studies.rows,
+        hvae_studies.table,
+        hvae_studies.weights,
+        studies.sharing,
+    ),
+    "state-norm": Study(
+        "what an HVAE loses when its state is normalised after each step, so that it cannot tell the time by its size",
+        hvae_studies.NORMS,
+        hvae_studies.rows,
+        hvae_studies.table,
+        hvae_studies.weights,
+    ),
 }
+
+
+def grid(study: Study, size: str) -> dict[str, Run]:
+    """The runs of a size by name; raises MultiresError for a size that the study has not."""
+    if size not in study.sizes:
+        raise MultiresError(f"--size {size}: this study has {', '.join(study.sizes)}")
+    return study.sizes[size]()
 
 
 def shard(names: list[str], which: str) -> list[str]:
@@ -37,33 +72,34 @@ def shard(names: list[str], which: str) -> list[str]:
     return names[int(first) - 1 :: int(count)]
 
 
-def finished(study: Study, folder: Path) -> dict[str, Path]:
+def finished(runs_of: Mapping[str, Run], folder: Path) -> dict[str, Path]:
     """The folders of the runs that have their weights."""
-    return {name: folder / name for name in study.grid() if (folder / name / runs.WEIGHTS).exists()}
+    return {name: folder / name for name in runs_of if (folder / name / runs.WEIGHTS).exists()}
 
 
-def ship(study: Study, folder: Path, target: Path) -> list[Path]:
-    """Write the first seed's weights in half precision, each with its card; returns the files."""
+def ship(study: Study, size: str, folder: Path, target: Path) -> list[Path]:
+    """Write the weights that are to ship in half precision, each with its card; returns the files."""
     written = []
-    for name in study.grid():
-        label, _, seed = name.rpartition("-")
-        if int(seed) == basis_study.SEEDS[0] and name in finished(study, folder):
-            net, _ = pretrained.load_unet(folder / name)
-            path = target / f"unet-{label}.safetensors"
-            checkpoints.write_weights(path, net, pretrained.card(folder / name) | {"dtype": "float16"}, torch.float16)
+    for name, directory in finished(grid(study, size), folder).items():
+        weights = study.weights(size, name)
+        if weights is not None:
+            path = target / f"{weights}.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            net, _ = pretrained.load(directory)
+            checkpoints.write_weights(path, net, pretrained.card(directory) | {"dtype": "float16"}, torch.float16)
             written.append(path)
     return written
 
 
-def train(study: Study, names: list[str], folder: Path) -> Iterator[tuple[str, training.Record]]:
+def train(runs_of: Mapping[str, Run], names: list[str], folder: Path) -> Iterator[tuple[str, training.Record]]:
     """Train the named runs that are not finished yet, one after another, each from where it is."""
-    grid, done = study.grid(), finished(study, folder)
+    done = finished(runs_of, folder)
     for name in names:
         if name in done:
             continue
         directory = folder / name
-        run = runs.read(directory) if (directory / runs.CONFIG).exists() else runs.begin(grid[name], directory)
-        if run != grid[name]:
+        run = runs.read(directory) if (directory / runs.CONFIG).exists() else runs.begin(runs_of[name], directory)
+        if run != runs_of[name]:
             raise MultiresError(f"{directory}: holds another run than this study's {name}; name another --out")
         for record in runs.go(run, directory):
             yield name, record

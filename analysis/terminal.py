@@ -1,7 +1,7 @@
 """What the command shows on a terminal: the table of claims, the table of a benchmark, progress on standard error."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from analysis.evidence import Result
 from analysis.record import Run
-from multires.configs import UNetRun
+from analysis.runs import Run as TrainingRun
 from multires.training import Record, Step
 
 Item = TypeVar("Item")
@@ -42,7 +42,7 @@ def training_progress(records: Iterable[Record], total: int, doing: str = "train
             yield record
 
 
-def study_progress(records: Iterable[tuple[str, Record]], grid: Mapping[str, UNetRun], names: list[str]) -> Iterator[Record]:
+def study_progress(records: Iterable[tuple[str, Record]], grid: Mapping[str, TrainingRun], names: list[str]) -> Iterator[Record]:
     """Pass the records of a study's runs on, with a bar over the steps of all of them and the name of the one in hand."""
     ends = np.cumsum([0, *(grid[name].training.steps for name in names)])
     with Progress(console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -52,50 +52,14 @@ def study_progress(records: Iterable[tuple[str, Record]], grid: Mapping[str, UNe
             yield record
 
 
-def show_study(rows: list[dict[str, Any]]) -> None:
-    """Print the table of the study of bases: a line for each pooling, side and level, trained beside untrained."""
-    console = stdout()
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of texts."""
     table = Table(box=None, pad_edge=False)
-    for heading in (
-        "pooling",
-        "side",
-        "level",
-        "seeds",
-        "own: unexplained",
-        "best other",
-        "own best",
-        "untrained",
-        "1 - CKA",
-    ):
+    for heading in headings:
         table.add_column(heading, no_wrap=True)
-    before = {(row["pooling"], row["side"], row["level"]): row for row in rows if row["weights"] == "untrained"}
     for row in rows:
-        if row["weights"] == "trained":
-            key = row["pooling"], row["side"], row["level"]
-            table.add_row(row["pooling"], row["side"], str(row["level"]), str(len(row["seeds"])), *_compared(row, before[key]))
-    console.print(table)
-
-
-def _compared(row: dict[str, Any], before: dict[str, Any]) -> list[str]:
-    """Own basis, best other, whether its own is best with every seed, the same untrained, and how alike the two networks are."""
-    own = "haar" if row["pooling"] == "average" else row["pooling"]
-    values = row["unexplained"]
-    other = min((name for name in values if name != own), key=lambda name: float(values[name]["mean"]))
-    shown = f"{scientific(values[other]['mean'])} {other}"
-    cka = scientific(float(np.mean(row["one_minus_cka"])))
-    if own not in values:
-        return ["-", shown, "-", f"{scientific(min(v['mean'] for v in before['unexplained'].values()))}", cka]
-    mean, low, high = (values[own][name] for name in ("mean", "low", "high"))
-    interval = f" ({scientific(low)} to {scientific(high)})" if low is not None else ""
-    old = before["unexplained"][own]["mean"]
-    answers = {True: "yes", False: "no"}
-    return [
-        f"{scientific(mean)}{interval}",
-        shown,
-        answers[row["own_is_best"]],
-        f"{scientific(old)} {answers[before['own_is_best']]}",
-        cka,
-    ]
+        table.add_row(*(Text(cell) for cell in row))
+    stdout().print(table)
 
 
 def stdout() -> Console:

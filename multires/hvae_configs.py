@@ -118,10 +118,14 @@ class HVAERun:
     """natural, digits, mnist, fashion-mnist, cifar-10, or a path."""
     binarise: Literal["no", "dynamic", "threshold"] = "no"
     """'dynamic': pixels are drawn anew from their grey values each time, in tests with one fixed seed; 'threshold': at 1/2."""
+    pooled: int = 0
+    """Levels by which images are average-pooled first: what is modelled is their projection, 2^pooled times coarser."""
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no run can have."""
         require_known(self, "binarise")
+        if self.pooled < 0:
+            raise MultiresError(f"pooled = {self.pooled}: must be 0 or more levels")
         if (self.model.likelihood == "bernoulli") != (self.binarise != "no"):
             raise MultiresError(
                 f"binarise = {self.binarise!r} with likelihood {self.model.likelihood!r}:"

@@ -23,8 +23,8 @@ FOLDER = Path(__file__).parent / "weights"
 
 
 def names() -> list[str]:
-    """The names of the shipped weights."""
-    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+    """The names of the shipped weights; those of a study's runs begin with its size and a slash."""
+    return sorted(str(path.relative_to(FOLDER).with_suffix("").as_posix()) for path in FOLDER.rglob("*.safetensors"))
 
 
 def path_of(name: str | Path) -> Path:
@@ -37,9 +37,8 @@ def path_of(name: str | Path) -> Path:
     except OSError:  # a name too long for any file
         there = False
     if not there:
-        raise MultiresError(
-            f"no weights {str(name)!r}: shipped are {', '.join(names())}; or give a .safetensors file or a run's folder"
-        )
+        shipped = ", ".join(known for known in names() if "/" not in known)
+        raise MultiresError(f"no weights {str(name)!r}: shipped are {shipped}; or give a .safetensors file or a run's folder")
     if path.is_dir():
         return path / "weights.safetensors"
     if path.suffix != ".safetensors":  # what torch.save writes can run code when it is read
@@ -58,6 +57,11 @@ def card(name: str | Path, kind: str | None = None) -> dict[str, Any]:
     if not isinstance(values, dict) or values.get("kind") not in wanted or "run" not in values:
         raise MultiresError(f"{path}: not the card of {' or '.join(KINDS[each] for each in wanted)}'s weights")
     return values
+
+
+def load(name: str | Path) -> tuple[UNet, UNetRun] | tuple[HVAE, HVAERun]:
+    """Return a trained network of either kind, as its card says; raises as `load_unet` does."""
+    return load_unet(name) if card(name)["kind"] == "unet" else load_hvae(name)
 
 
 def load_unet(name: str | Path) -> tuple[UNet, UNetRun]:

@@ -7,19 +7,29 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from multires.errors import MultiresError
+
 
 @dataclass(frozen=True)
 class Study:
-    """Train a grid of runs, each resumable, and print its table: `unet-basis`, which wavelet basis a U-Net's activations carry."""
+    """Train a grid of runs, each resumable, and print its table.
 
-    name: Positional[Literal["unet-basis"]]
+    `unet-basis`: which wavelet basis a U-Net's activations carry. `weight-sharing`: HVAEs with cells of their own, and with one
+    cell at each resolution. `state-norm`: HVAEs with and without a state that can grow.
+    """
+
+    name: Positional[Literal["unet-basis", "weight-sharing", "state-norm"]]
     """Which study."""
+    size: str | None = None
+    """small (MNIST at 16 x 16), digits or full (for a GPU) for HVAEs; the first is meant where none is named."""
     shard: str = "1/1"
     """Train only every n-th run, from the i-th on: i/n, for job arrays. The table shows the runs that are finished."""
     out: Path | None = None
-    """Folder for the runs; runs/NAME where none is named."""
+    """Folder for the runs; where none is named runs/unet-basis, or runs/hvae-SIZE, which both studies of HVAEs share."""
     ship: Path | None = None
-    """Also write the first seed's weights to this folder, in half precision, each with its card."""
+    """Also write the weights that the claims measure to this folder, in half precision, each with its card."""
+    figure: Path | None = None
+    """Also draw the table to this file."""
     json: Path | None = None
     """Also write the table to this file."""
 
@@ -27,18 +37,27 @@ class Study:
         """Train what is left, measure what is finished, print."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in verify: idle threads must not spin
         from analysis import study, terminal
+        from analysis.figures import style
         from multires import files
 
-        chosen, folder = study.STUDIES[self.name], self.out or Path("runs") / self.name
-        if self.json:
-            files.require_writable(self.json)
-        names = study.shard(list(chosen.grid()), self.shard)
-        for _ in terminal.study_progress(study.train(chosen, names, folder), chosen.grid(), names):
+        chosen = study.STUDIES[self.name]
+        size = self.size or next(iter(chosen.sizes))
+        folder = self.out or Path("runs") / (self.name if self.name == "unet-basis" else f"hvae-{size}")
+        grid = study.grid(chosen, size)
+        names = study.shard(list(grid), self.shard)
+        if self.figure and chosen.figure is None:
+            raise MultiresError(f"--figure: {self.name} draws none; multires verify C5 does")
+        for target in (self.json, self.figure):
+            if target:
+                files.require_writable(target)
+        for _ in terminal.study_progress(study.train(grid, names, folder), grid, names):
             pass
-        rows = list(terminal.progress(chosen.rows(study.finished(chosen, folder)), None, "measuring"))
-        terminal.show_study(rows)
+        rows = list(terminal.progress(chosen.rows(study.finished(grid, folder)), None, "measuring"))
+        terminal.show_table(*chosen.table(rows))
         if self.json:
-            files.write_json(self.json, {"study": self.name, "rows": rows})
+            files.write_json(self.json, {"study": self.name, "size": size, "rows": rows})
+        if self.figure and chosen.figure:
+            style.save(chosen.figure, rows, self.figure)
         if self.ship:
-            study.ship(chosen, folder, self.ship)
+            study.ship(chosen, size, folder, self.ship)
         return 0

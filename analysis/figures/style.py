@@ -1,9 +1,16 @@
 """One style for all figures: plain rc parameters, colours that the colour-blind can tell apart, and shared axes."""
 
+import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from multires import files
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"  # Okabe and Ito
 STYLE: Any = {
@@ -33,3 +40,11 @@ def resolution_axes(axes: Axes, title: str, label: str) -> None:
     axes.set_ylabel(label)
     axes.set_title(title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def save(draw: Callable[[Any], Figure], of: Any, path: Path) -> None:
+    """Draw in this style to a file of the format that its name ends in."""
+    stream = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        draw(of).savefig(stream, format=path.suffix[1:] or "png", dpi=150)
+    files.write(path, stream.getvalue())

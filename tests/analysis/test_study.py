@@ -27,7 +27,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, UNetRun]:
         if name in ("average-0", "db2-0", "average-1", "db2-1")
     }
     chosen = study.STUDIES["unet-basis"]
-    monkeypatch.setitem(study.STUDIES, "unet-basis", replace(chosen, grid=lambda: grid))
+    monkeypatch.setitem(study.STUDIES, "unet-basis", replace(chosen, sizes={"small": lambda: grid}))
     monkeypatch.setattr("analysis.shipped.FIT", 40)
     monkeypatch.setattr("analysis.shipped.HELD", 20)
     return grid

@@ -1,0 +1,143 @@
+"""The studies `weight-sharing` and `state-norm`: HVAEs that differ in their cells alone, with one training for all of them.
+
+`own-k` takes k steps at each resolution but the coarsest with cells of their own, `shared-r` takes r with one cell for each
+resolution, `normalised-k` is `own-k` with its state normalised after each step.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from analysis import bench_hvae
+from analysis.runs import Run
+from multires import pretrained
+from multires.configs import TrainingConfig
+from multires.hvae_configs import HVAE_PRESETS, HVAEConfig, HVAERun, Resolution
+
+SEEDS = (0, 1, 2)
+OWN, REPEATED = (3, 1, 2, 4), (3, 5, 2, 10)  # the runs that claims compare come first
+NORMALISED = 3
+LEVEL = 0.95
+DECISIVE = ("own-3", "own-1", "shared-3", "shared-5", "normalised-3")
+TIMED_SECONDS = 2.0
+Row = dict[str, Any]
+
+_SHORT = TrainingConfig(
+    steps=2000, batch=16, learning_rate=4e-3, warmup=100, skip_above=10.0, ema=0.995, log_every=20, save_every=1000
+)
+BASES = {
+    "small": HVAERun(
+        HVAEConfig(
+            (Resolution(16, width=16), Resolution(8), Resolution(4), Resolution(1)),
+            bottleneck=0.5,
+            border=1,
+        ),
+        _SHORT,
+        "mnist",
+        "dynamic",
+        pooled=1,
+    ),
+    "digits": HVAERun(
+        HVAEConfig(
+            (Resolution(8), Resolution(4), Resolution(1)), width=24, bottleneck=0.5, likelihood="logistic-mixture", mixtures=5
+        ),
+        replace(_SHORT, steps=1000, save_every=500, ema=0.99, skip_above=100.0),
+        "digits",
+    ),
+    "full": replace(
+        HVAE_PRESETS["mnist"],
+        model=replace(
+            HVAE_PRESETS["mnist"].model,
+            resolutions=(Resolution(32, width=16), Resolution(16), Resolution(8), Resolution(4), Resolution(1)),
+        ),
+        training=replace(HVAE_PRESETS["mnist"].training, steps=30_000, batch=128),
+    ),
+}
+"""Of each size, its run with one step at each resolution: MNIST at 16 x 16, the digits at 8 x 8, MNIST at 32 x 32."""
+
+
+def with_steps(run: HVAERun, steps: int, shared: bool, normalise: bool = False) -> HVAERun:
+    """The run with so many steps at each resolution but the coarsest."""
+    *finer, coarsest = run.model.resolutions
+    finer = [replace(resolution, steps=steps, shared=shared) for resolution in finer]
+    return replace(run, model=replace(run.model, resolutions=(*finer, coarsest), normalise=normalise))
+
+
+def _with_seeds(run: HVAERun, label: str) -> dict[str, Run]:
+    return {f"{label}-{seed}": replace(run, training=replace(run.training, seed=seed)) for seed in SEEDS}
+
+
+def _sharing(size: str) -> dict[str, Run]:
+    grid: dict[str, Run] = {}
+    for k, r in zip(OWN, REPEATED, strict=True):
+        grid |= _with_seeds(with_steps(BASES[size], k, shared=False), f"own-{k}")
+        grid |= _with_seeds(with_steps(BASES[size], r, shared=True), f"shared-{r}")
+    return grid
+
+
+def _norms(size: str) -> dict[str, Run]:
+    """The runs that are not normalised are those of the other study: in one folder they are trained once."""
+    return {
+        **_with_seeds(with_steps(BASES[size], NORMALISED, shared=False), f"own-{NORMALISED}"),
+        **_with_seeds(with_steps(BASES[size], NORMALISED, shared=False, normalise=True), f"normalised-{NORMALISED}"),
+    }
+
+
+SHARING: dict[str, Callable[[], dict[str, Run]]] = {size: partial(_sharing, size) for size in BASES}
+NORMS: dict[str, Callable[[], dict[str, Run]]] = {size: partial(_norms, size) for size in BASES}
+
+
+def weights(size: str, name: str) -> str | None:
+    """The runs that claims compare ship, of the sizes that train on a CPU."""
+    return f"{size}/{name}" if size != "full" and name.rpartition("-")[0] in DECISIVE else None
+
+
+def rows(folders: dict[str, Path]) -> Iterator[Row]:
+    """A row for each network over its seeds: parameters, depth, NLL with interval, steps a second, peak memory of a step.
+
+    The NLL is -ELBO over all test images, as measured at the end of each run; speed and memory are measured here, alone.
+    """
+    for label in dict.fromkeys(name.rpartition("-")[0] for name in folders):
+        cards = [pretrained.card(folder) for name, folder in folders.items() if name.rpartition("-")[0] == label]
+        _, run = pretrained.load_hvae(next(folder for name, folder in folders.items() if name.rpartition("-")[0] == label))
+        step = bench_hvae.ours(run).train
+        yield {
+            "network": label,
+            "seeds": [card["seed"] for card in cards],
+            "parameters": cards[0]["parameters"],
+            "depth": run.model.steps,
+            "nll": [-card["elbo"]["nats"] for card in cards],
+            "standard_errors": [card["elbo"]["standard_error"] for card in cards],
+            "test_images": cards[0]["test_images"],
+            "interval": interval([-card["elbo"]["nats"] for card in cards]),
+            "training_steps": cards[0]["steps"],
+            "steps_a_second": 1 / bench_hvae.medians({"step": step}, TIMED_SECONDS)["step"],
+            "peak_mib": bench_hvae.peak_of_training(run),
+        }
+
+
+def interval(values: list[float]) -> tuple[float, float] | None:
+    """The 95 % t-interval of the mean over seeds; none for one seed."""
+    if len(values) < 2:
+        return None
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
+    return mean(values) - half, mean(values) + half
+
+
+def table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """The rows as text, the networks with the fewest parameters first."""
+    headings = ["network", "parameters", "depth", "seeds", "NLL (95 % over seeds), nats", "steps/s", "peak MiB"]
+    shown = []
+    for row in sorted(rows, key=lambda row: (row["parameters"], row["depth"])):
+        low_high = "" if row["interval"] is None else " ({:.2f} to {:.2f})".format(*row["interval"])
+        peak = "-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
+        nll = f"{np.mean(row['nll']):.2f}{low_high}"
+        counts = [f"{row['parameters']:,}", str(row["depth"]), str(len(row["seeds"]))]
+        shown.append([row["network"], *counts, nll, f"{row['steps_a_second']:.1f}", peak])
+    return headings, shown
