@@ -12,7 +12,7 @@ verify: $(VENV)/installed
 	@$(BIN)/multires verify
 
 test: $(VENV)/installed-dev lint
-	@HYPOTHESIS_PROFILE=ci OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@HYPOTHESIS_PROFILE=ci OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadgroup --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 	@$(BIN)/python -m coverage report --include='multires/*' --fail-under=95 --format=total
 
 lint: $(VENV)/installed-dev

@@ -115,17 +115,17 @@ def rows(folders: dict[str, Path]) -> Iterator[Row]:
             "nll": [-card["elbo"]["nats"] for card in cards],
             "standard_errors": [card["elbo"]["standard_error"] for card in cards],
             "test_images": cards[0]["test_images"],
-            "interval": interval([-card["elbo"]["nats"] for card in cards]),
+            "interval": interval([-card["elbo"]["nats"] for card in cards]) if len(cards) > 1 else None,
             "training_steps": cards[0]["steps"],
             "steps_a_second": 1 / bench_hvae.medians({"step": step}, TIMED_SECONDS)["step"],
             "peak_mib": bench_hvae.peak_of_training(run),
         }
 
 
-def interval(values: list[float]) -> tuple[float, float] | None:
-    """The 95 % t-interval of the mean over seeds; none for one seed."""
+def interval(values: list[float]) -> tuple[float, float]:
+    """The 95 % t-interval of the mean over seeds; of one seed, it is everything."""
     if len(values) < 2:
-        return None
+        return -np.inf, np.inf
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
     return mean(values) - half, mean(values) + half
 

@@ -14,6 +14,12 @@ from multires.hvae_configs import HVAERun
 CANDIDATES = ("hvae-mnist", "hvae-digits")
 
 
+def images_are_here(run: HVAERun) -> bool:
+    """Whether the images of a run are on this machine: they ship with a dependency, or have been fetched."""
+    source = download.SOURCES.get(run.data)
+    return source is None or all(download.present(run.data, file) for file in source.files)
+
+
 @cache
 def reference() -> tuple[str, HVAE, HVAERun, Tensor]:
     """(Name, network, run, test images) of shipped weights: MNIST's if its images are here, else those of the digits."""
@@ -21,8 +27,7 @@ def reference() -> tuple[str, HVAE, HVAERun, Tensor]:
         if candidate not in pretrained.names():
             continue
         hvae, run = pretrained.load_hvae(candidate)
-        source = download.SOURCES.get(run.data)
-        if source is None or all(download.present(run.data, file) for file in source.files):
+        if images_are_here(run):
             return candidate, hvae, run, hvae_runs.held_out(run)
     raise Skipped("no shipped HVAE whose images are on this machine: multires train hvae digits, then multires evaluate --ship")
 

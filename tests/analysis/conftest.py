@@ -18,3 +18,10 @@ def measured() -> dict[str, Evidence]:
     digits, natural = data.load("digits"), data.load("natural")
     few = replace(digits, batches=(digits.batches[0][:64],))
     return {id: each.measure(Context(natural if id in TRAINED else few, 0, id)) for id, each in REGISTRY.items()}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that look at the evidence in one process, where several share the tests."""
+    for item in items:
+        if "measured" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("measured"))

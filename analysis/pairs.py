@@ -1,0 +1,44 @@
+"""Networks of the studies of HVAEs, as they ship, and the likelihoods of one set of test images under each."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from analysis import hvae_runs, hvae_studies, reference
+from analysis.evidence import Skipped
+from multires import bounds, pretrained
+from multires.hvae import HVAE
+from multires.hvae_configs import HVAERun
+
+SIZES = ("small", "digits")
+
+
+@cache
+def size() -> str:
+    """The first size whose networks ship and whose images are on this machine."""
+    for each in SIZES:
+        if all(f"{each}/{label}-{seed}" in pretrained.names() for label in hvae_studies.DECISIVE for seed in hvae_studies.SEEDS):
+            _, run = network(each, hvae_studies.DECISIVE[0], hvae_studies.SEEDS[0])
+            if reference.images_are_here(run):
+                return each
+    raise Skipped("no networks of the studies ship whose images are on this machine: multires study weight-sharing --ship FOLDER")
+
+
+def network(size: str, label: str, seed: int) -> tuple[HVAE, HVAERun]:
+    """The shipped network of a study's run."""
+    return pretrained.load_hvae(f"{size}/{label}-{seed}")
+
+
+@cache
+def nll(size: str, label: str, images: int | None) -> Tensor:
+    """-ELBO of the first so many test images under the network of each seed, in nats, of shape (seeds, images).
+
+    Images and noise are the same for all networks whose steps agree in number, so their differences are paired.
+    """
+    found = []
+    for seed in hvae_studies.SEEDS:
+        net, run = network(size, label, seed)
+        test = hvae_runs.held_out(run)[:images]
+        found.append(torch.cat([-part.elbo for part in bounds.bounds(net, test, 0, hvae_runs.TEST_SEED)]))
+    return torch.stack(found).double()
