@@ -105,6 +105,8 @@ class Context:
     images: Images
     seed: int
     id: str
+    full: bool = False
+    """Whether all test images are measured on, where a claim would else take the first of them."""
 
     @cached_property
     def rng(self) -> np.random.Generator:

@@ -90,5 +90,5 @@ def e3(context: Context) -> Evidence:
         ],
         [Control("what as few parameters cost at most without sharing, nats", smaller[1], 0.0)],
         (PLAIN, EQUAL, DEEPER, SMALLER),
-        f"over own cells: shared and deeper {_said(deeper)}, at equal depth {_said(equal)}, as few parameters {_said(smaller)} nats",
+        f"nats over own cells: shared, deeper {_said(deeper)}; shared, as deep {_said(equal)}; unshared, as small {_said(smaller)}",
     )

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.evidence import Evidence
-from analysis.figures import diffusions, foundation, unets
+from analysis.figures import diffusions, foundation, studies, unets
 from analysis.figures.margins import margins
 from analysis.figures.style import STYLE
 
@@ -32,6 +32,8 @@ FIGURES: dict[str, Draw] = {
     "D2": diffusions.orders,
     "D4": diffusions.stability,
     "D6": diffusions.gains,
+    "E2": studies.costs,
+    "E3": studies.costs,
 }
 """The claims with a figure of their own."""
 
@@ -56,6 +58,9 @@ CAPTIONS = {
     "D4": "Inside the black line a step shrinks the state. On the diagonal, a = b, two steps reach twice as far as one.",
     "D6": "Left: from a point mass the constant is 1/t, from a spread start it is bounded. Middle and right: what cells of an HVAE"
     " do, whatever that is; lines are medians, bands all samples, dotted lines changes of resolution.",
+    "E2": "Above zero: the network whose state is normalised is the worse one.",
+    "E3": "At or below zero: no worse than three cells of its own at each resolution. shared-r: one cell repeated r times there;"
+    " own-1: as few parameters as they have, without sharing.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (

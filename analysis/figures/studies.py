@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures.style import BLUE, ORANGE
+from analysis.evidence import Evidence
+from analysis.figures.style import BLUE, GREEN, GREY, ORANGE, RED
 
 
 def sharing(rows: list[dict[str, Any]]) -> Figure:
@@ -35,4 +36,28 @@ def sharing(rows: list[dict[str, Any]]) -> Figure:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(left=0)
     axes.legend()
+    return figure
+
+
+def costs(evidence: Evidence) -> Figure:
+    """E2, E3: -ELBO of each network, seed by seed, and what each costs over the first with its interval over seeds."""
+    a = evidence.arrays
+    labels = [name.removeprefix("nll ") for name in a if name.startswith("nll ")]
+    names = [f"{label}\n{int(a[f'parameters {label}']):,} parameters" for label in labels]
+    figure = Figure(figsize=(9.6, 3.4))
+    each, over = figure.subplots(1, 2, width_ratios=(len(labels), len(labels) - 0.5))
+    values = np.array([a[f"nll {label}"] for label in labels])
+    each.plot(range(len(labels)), values, "-", color=GREY, lw=0.6, zorder=1)
+    for at, (row, color) in enumerate(zip(values, (BLUE, ORANGE, GREEN, RED), strict=False)):
+        each.plot([at] * len(row), row, "o", color=color)
+    each.set_xticks(range(len(labels)), names)
+    each.set(ylabel="-ELBO, nats an image", title="lines join networks of one seed", xlim=(-0.4, len(labels) - 0.6))
+    for at, (label, color) in enumerate(zip(labels[1:], (ORANGE, GREEN, RED), strict=False)):
+        low, high = a[f"over {label}"]
+        differences = a[f"nll {label}"] - a[f"nll {labels[0]}"]
+        over.plot([at, at], [low, high], "-", color=color, lw=5, alpha=0.3)
+        over.plot([at] * len(differences), differences, "o", color=color)
+    over.axhline(0, color=GREY, lw=0.8)
+    over.set_xticks(range(len(labels) - 1), labels[1:])
+    over.set(ylabel=f"nats more than {labels[0]}", title="bars: 95 % of the mean over seeds", xlim=(-0.5, len(labels) - 1.5))
     return figure
