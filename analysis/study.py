@@ -19,7 +19,8 @@ from multires.errors import MultiresError
 class Study:
     """Grids of runs, and what is made of those that are finished."""
 
-    sentence: str
+    claim: str
+    """The claim that measures its networks."""
     sizes: Mapping[str, Callable[[], dict[str, Run]]]
     """The runs of each size, named as their folders are; the first size is what is meant where none is named."""
     rows: Callable[[dict[str, Path]], Iterator[Row]]
@@ -33,14 +34,14 @@ class Study:
 
 STUDIES = {
     "unet-basis": Study(
-        "which wavelet basis the activations of a U-Net carry, by its pooling filter",
+        "C5",
         {"small": basis_study.grid},
         basis_study.rows,
         basis_study.table,
         basis_study.weights,
     ),
     "weight-sharing": Study(
-        "what an HVAE loses when one cell takes all steps of a resolution, and gains when it takes more of them",
+        "E3",
         hvae_studies.SHARING,
         hvae_studies.rows,
         hvae_studies.table,
@@ -48,7 +49,7 @@ STUDIES = {
         studies.sharing,
     ),
     "state-norm": Study(
-        "what an HVAE loses when its state is normalised after each step, so that it cannot tell the time by its size",
+        "E2",
         hvae_studies.NORMS,
         hvae_studies.rows,
         hvae_studies.table,

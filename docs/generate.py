@@ -13,11 +13,18 @@ from multires import data
 
 sys.path.insert(0, str(Path(__file__).parent))
 import hvae_pages
+import hvae_study_pages
 import study_pages
 
 assert claims
 ROOT = Path(__file__).parents[1]
-GROUPS = {"A": "Spaces", "B": "Average pooling is L2 projection", "C": "U-Nets", "D": "Multi-resolution diffusions"}
+GROUPS = {
+    "A": "Spaces",
+    "B": "Average pooling is L2 projection",
+    "C": "U-Nets",
+    "D": "Multi-resolution diffusions",
+    "E": "Trained HVAEs",
+}
 MARKS = ("<!-- claims: written by docs/generate.py -->\n", "<!-- /claims -->\n")
 
 INTRODUCTION = """# Claims, code and tests
@@ -87,6 +94,7 @@ def main() -> None:
     """Write all of them."""
     (ROOT / "docs" / "unet-basis.md").write_text(study_pages.table())
     (ROOT / "docs" / "hvae-weights.md").write_text(hvae_pages.table())
+    (ROOT / "docs" / "hvae-studies.md").write_text(hvae_study_pages.page())
     (ROOT / "docs" / "theory.md").write_text(theory())
     (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text()))
     (b2,) = select(["B2"])

@@ -46,7 +46,7 @@ class Study:
         grid = study.grid(chosen, size)
         names = study.shard(list(grid), self.shard)
         if self.figure and chosen.figure is None:
-            raise MultiresError(f"--figure: {self.name} draws none; multires verify C5 does")
+            raise MultiresError(f"--figure: {self.name} draws none; multires verify {chosen.claim} does")
         for target in (self.json, self.figure):
             if target:
                 files.require_writable(target)

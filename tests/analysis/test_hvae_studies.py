@@ -1,0 +1,108 @@
+"""The studies of HVAEs: what a grid of tiny networks comes to, in one folder for both studies, with its figure and weights."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from analysis import hvae_studies, study
+from analysis.cli import main
+from analysis.figures import studies
+from analysis.runs import Run
+from multires import pretrained
+
+
+def tiny(grid: dict[str, Run]) -> dict[str, Run]:
+    """Two seeds of a few of the networks, with four channels and three steps of training."""
+    return {
+        name: replace(
+            run, model=replace(run.model, width=4), training=replace(run.training, steps=3, batch=2, save_every=3, log_every=1)
+        )
+        for name, run in grid.items()
+        if name in ("own-3-0", "own-3-1", "own-2-0", "shared-3-0", "shared-3-1", "normalised-3-0")
+    }
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both studies on the digits, tiny."""
+    for name, grids in (("weight-sharing", hvae_studies.SHARING), ("state-norm", hvae_studies.NORMS)):
+        grid = tiny(grids["digits"]())
+        monkeypatch.setitem(study.STUDIES, name, replace(study.STUDIES[name], sizes={"digits": lambda grid=grid: grid}))
+    monkeypatch.setattr(hvae_studies, "TIMED_SECONDS", 0.01)
+    monkeypatch.setattr("analysis.bench_hvae.peak_of_training", lambda run: 12.0)
+
+
+def called(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", *arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_a_run_that_both_studies_ask_for_is_trained_once(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called("weight-sharing", "--size", "digits", "--json", "table.json", "--figure", "table.png", "--ship", "weights") == 0
+    folder = tmp_path / "runs" / "hvae-digits"
+    assert sorted(path.name for path in folder.iterdir()) == ["own-2-0", "own-3-0", "own-3-1", "shared-3-0", "shared-3-1"]
+    trained = (folder / "own-3-0" / "weights.safetensors").stat().st_mtime_ns
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["shared-3", "own-2", "own-3"]  # by parameters
+
+    record = json.loads((tmp_path / "table.json").read_text())
+    assert (record["study"], record["size"]) == ("weight-sharing", "digits")
+    for row in record["rows"]:
+        nll = [-pretrained.card(folder / f"{row['network']}-{seed}")["elbo"]["nats"] for seed in row["seeds"]]
+        assert row["nll"] == nll
+        assert row["depth"] == 1 + 2 * int(row["network"][-1])
+        assert row["test_images"] == 359
+        assert row["steps_a_second"] > 0
+        if len(nll) == 2:
+            low, high = row["interval"]
+            assert low < min(nll) < max(nll) < high  # t = 12.7 for two
+        else:
+            assert row["interval"] is None
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+    # own-2 is not among what claims compare
+    shipped = sorted(path.stem for path in (tmp_path / "weights" / "digits").glob("*.safetensors"))
+    assert shipped == ["own-3-0", "own-3-1", "shared-3-0", "shared-3-1"]
+    assert {str(t.dtype) for t in load_file(tmp_path / "weights" / "digits" / "own-3-0.safetensors").values()} == {"torch.float16"}
+
+    assert called("state-norm", "--size", "digits") == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("normalised-3-0", "own-2-0", "own-3-0", "own-3-1", "shared-3-0", "shared-3-1")
+    ]
+    assert (folder / "own-3-0" / "weights.safetensors").stat().st_mtime_ns == trained
+
+
+def test_the_figure_joins_shared_and_unshared_networks() -> None:
+    rows = [
+        {"network": name, "parameters": parameters, "depth": depth, "nll": [nll, nll + 2]}
+        for name, parameters, depth, nll in (("own-1", 10, 4, 50.0), ("own-2", 20, 7, 45.0), ("shared-2", 10, 7, 46.0))
+    ]
+    axes = studies.sharing(rows).axes[0]
+    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines if line.get_marker() == "o"]
+    assert lines == [([10, 20], [51.0, 46.0]), ([10], [47.0])]
+    assert [text.get_text() for text in axes.texts] == ["4", "7", "7"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("weight-sharing", "--size", "huge"), "--size huge: this study has small, digits, full"),
+        (("unet-basis", "--size", "digits"), "--size digits: this study has small"),
+        (("unet-basis", "--figure", "x.png"), "--figure: unet-basis draws none"),
+        (("state-norm", "--figure", "x.png"), "--figure: state-norm draws none"),
+    ],
+)
+def test_what_a_study_has_not_is_one_line(
+    arguments: tuple[str, ...], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called(*arguments) == 2
+    (shown,) = capsys.readouterr().err.splitlines()
+    assert line in shown
+    assert not list(tmp_path.iterdir())
