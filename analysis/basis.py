@@ -6,14 +6,14 @@ fraction $1 - R^2$ on images that the read-out has not seen. A basis may also be
 the best counts, so that no basis loses by where its filter happens to be centred.
 """
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 
 from analysis import oracle
@@ -24,6 +24,7 @@ from multires.errors import MultiresError
 from multires.spaces import require_levels
 
 Side = Literal["encoder", "decoder"]
+Pass = tuple[Tensor, dict[str, Tensor]]
 BATCH = 64
 TIE = 1e-3
 
@@ -47,16 +48,22 @@ def approximations(images: Tensor, levels: int) -> list[Tensor]:
     """PyWavelets' approximations at level 1, 2, ... of images (image, 1, *spatial), over 2^(level d/2).
 
     Each has shape (image, wavelet * place, *spatial): every wavelet of the dictionary, read at each of 3^d places around a cell.
+    The channels lie last in memory, as the fit of a read-out wants them.
     """
     d = images.ndim - 2
     current = [images.double().cpu().numpy()[:, 0]] * len(WAVELETS)
-    shifts = list(itertools.product((-1, 0, 1), repeat=d))
     found = []
     for _ in range(levels):
         current = [oracle.approximation(x, d, 1, wavelet) for x, wavelet in zip(current, WAVELETS, strict=True)]
-        places = [np.roll(x, shift, oracle.axes(d)) for x in current for shift in shifts]
-        found.append(torch.from_numpy(np.stack(places, 1)))
+        found.append(torch.from_numpy(_around(np.stack(current, 1), d)).movedim(-1, 1))
     return found
+
+
+def _around(x: np.ndarray, d: int) -> np.ndarray:
+    """(image, wavelet, *spatial) rolled to each of the 3^d places, the last of which is one cell back: (image, *spatial, all)."""
+    wide = np.pad(x, [(0, 0)] * 2 + [(1, 1)] * d, "wrap")
+    places = np.flip(sliding_window_view(wide, x.shape[2:], axis=oracle.axes(d)), tuple(range(2, 2 + d)))
+    return np.ascontiguousarray(np.moveaxis(places, oracle.axes(d), range(1, 1 + d))).reshape(len(x), *x.shape[2:], -1)
 
 
 def sites(levels: int) -> dict[tuple[Side, int], str]:
@@ -66,13 +73,16 @@ def sites(levels: int) -> dict[tuple[Side, int], str]:
     return encoder | decoder | {("decoder", levels): f"encoder.{levels}"}
 
 
-def activations(net: nn.Module, names: set[str], inputs: Tensor) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
-    """Batch by batch: inputs, outputs, and the outputs of the named modules."""
-    device = next(net.parameters()).device
+def activations(nets: Sequence[nn.Module], names: set[str], inputs: Tensor) -> Iterator[tuple[Tensor, list[Pass]]]:
+    """Batch by batch: inputs, and what each network makes of them, its output and those of the named modules."""
     for x in inputs.split(BATCH):
-        with torch.inference_mode(), capture(net, sorted(names)) as record:
-            y = net(x.to(device)).cpu()
-        yield x, y, {name: record[name].tensor.cpu() for name in names}
+        passes = []
+        for net in nets:
+            where = next(net.parameters())
+            with torch.inference_mode(), capture(net, sorted(names)) as record:
+                y = net(x.to(where)).cpu()
+            passes.append((y, {name: record[name].tensor.cpu() for name in names}))
+        yield x, passes
 
 
 def identify(net: nn.Module, levels: int, fit_on: Tensor, score_on: Tensor) -> dict[Side, Identification]:
@@ -81,18 +91,23 @@ def identify(net: nn.Module, levels: int, fit_on: Tensor, score_on: Tensor) -> d
     Raises MultiresError for images of another shape, for images that are not finite or do not vary, and for a network that has
     no modules `encoder.l` for l = 1, ..., levels and `decoder.l` for those but the last.
     """
-    where = sites(levels)
-    _require_identifiable(net, levels, fit_on, score_on)
-    dtype = next(net.parameters()).dtype
-    fit_on, score_on = fit_on.to(dtype), score_on.to(dtype)
-    fits = {key: Ridge() for key in where}
-    for key, features, targets in _rows(net, levels, fit_on):
-        fits[key].update(features, targets)
-    read = {key: fit.solve() for key, fit in fits.items()}
-    scores = {key: Score() for key in where}
-    for key, features, targets in _rows(net, levels, score_on):
-        scores[key].update(read[key](features), targets)
-    return {side: _best_places([scores[side, level] for level in range(1, levels + 1)]) for side in ("encoder", "decoder")}
+    (found,) = identify_each([net], levels, fit_on, score_on)
+    return found
+
+
+def identify_each(nets: Sequence[nn.Module], levels: int, fit_on: Tensor, score_on: Tensor) -> list[dict[Side, Identification]]:
+    """`identify` for several networks at once, which share the approximations of their inputs."""
+    for net in nets:
+        _require_identifiable(net, levels, fit_on, score_on)
+    fits = [{key: Ridge() for key in sites(levels)} for _ in nets]
+    for k, key, features, targets in _rows(nets, levels, fit_on):
+        fits[k][key].update(features, targets)
+    read = [{key: fit.solve() for key, fit in each.items()} for each in fits]
+    scores = [{key: Score() for key in sites(levels)} for _ in nets]
+    for k, key, features, targets in _rows(nets, levels, score_on):
+        scores[k][key].update(read[k][key](features), targets)
+    sides: tuple[Side, Side] = ("encoder", "decoder")
+    return [{side: _best_places([each[side, level] for level in range(1, levels + 1)]) for side in sides} for each in scores]
 
 
 def _require_identifiable(net: nn.Module, levels: int, *images: Tensor) -> None:
@@ -110,12 +125,14 @@ def _require_identifiable(net: nn.Module, levels: int, *images: Tensor) -> None:
             raise MultiresError(f"{len(x)} images, all constant: every basis has the same approximations, so none can be told")
 
 
-def _rows(net: nn.Module, levels: int, inputs: Tensor) -> Iterator[tuple[tuple[Side, int], Tensor, Tensor]]:
+def _rows(nets: Sequence[nn.Module], levels: int, inputs: Tensor) -> Iterator[tuple[int, tuple[Side, int], Tensor, Tensor]]:
     where = sites(levels)
-    for x, y, found in activations(net, set(where.values()), inputs):
-        targets = {"encoder": approximations(x, levels), "decoder": approximations(y, levels)}
-        for (side, level), name in where.items():
-            yield (side, level), found[name], targets[side][level - 1]
+    for x, passes in activations(nets, set(where.values()), inputs):
+        coarser = approximations(x, levels)
+        for k, (y, found) in enumerate(passes):
+            targets = {"encoder": coarser, "decoder": approximations(y, levels)}
+            for (side, level), name in where.items():
+                yield k, (side, level), found[name], targets[side][level - 1]
 
 
 def _best_places(scores: list[Score]) -> Identification:

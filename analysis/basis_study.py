@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis import basis, filters, shipped, unet_runs
 from analysis.probes import CKA
@@ -53,22 +53,25 @@ def _measured(folder: Path) -> Row:
     generator = torch.Generator().manual_seed(run.training.seed)
     inputs, scored = tasks.pair(run.task, fit, generator)[0], tasks.pair(run.task, held, generator)[0]
     networks = {"trained": net, **untrained(run)}
-    found = {name: basis.identify(each, run.model.levels, inputs, scored) for name, each in networks.items()}
+    found = dict(zip(networks, basis.identify_each([*networks.values()], run.model.levels, inputs, scored), strict=True))
     cka = similarity(net, networks["untrained"], run.model.levels, scored)
     return {"seed": run.training.seed, "cka": cka, **found}
 
 
 def untrained(run: UNetRun) -> dict[str, UNet]:
     """What a trained network is held against: itself before the first step, and all of it at random."""
-    return {"untrained": unet_runs.fresh(run), "random": unet_runs.fresh(run, random_blocks=True)}
+    before = unet_runs.fresh(run)
+    for part in (before.encoder, before.decoder):
+        for level in range(len(part)):
+            part[level] = nn.Identity()  # which the blocks are before the first step; convolving for it takes time
+    return {"untrained": before, "random": unet_runs.fresh(run, random_blocks=True)}
 
 
 def similarity(net: UNet, other: UNet, levels: int, inputs: Tensor) -> dict[tuple[basis.Side, int], float]:
     """Linear CKA of two networks' activations at each site that basis identification reads."""
     where = basis.sites(levels)
     found = {name: CKA() for name in where.values()}
-    pairs = zip(basis.activations(net, set(found), inputs), basis.activations(other, set(found), inputs), strict=True)
-    for (_, _, here), (_, _, there) in pairs:
+    for _, ((_, here), (_, there)) in basis.activations([net, other], set(found), inputs):
         for name, cka in found.items():
             cka.update(here[name], there[name])
     return {key: found[name].value for key, name in where.items()}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from multires.errors import MultiresError
 
@@ -26,12 +27,19 @@ def _float64(x: Tensor, name: str) -> Tensor:
     where = f"{name} of shape {tuple(x.shape)} and {x.dtype}"
     if x.ndim < 2 or x.numel() == 0 or not x.is_floating_point():
         raise MultiresError(f"{where}: this needs floating-point numbers of shape (image, channel, ...), none of it empty")
-    if not x.isfinite().all():
+    dense = x.detach() if x.is_contiguous() else x.detach().movedim(1, -1)  # channels last: torch is slow across memory's order
+    least, most = dense.aminmax()  # one pass, which NaN and infinity come through
+    if not (least.isfinite() and most.isfinite()):
         raise MultiresError(f"{where}: it holds NaN or infinity; this needs finite numbers")
-    largest = float(x.detach().abs().max())
+    largest = max(-float(least), float(most))
     if largest > LARGEST or 0 < largest < 1 / LARGEST:
         raise MultiresError(f"{where}: its largest value, {largest:.1e}, over- or underflows when squared; scale it")
     return x.detach().double()
+
+
+def _cells(x: Tensor) -> Tensor:
+    """(image, channel, *spatial) as (image, cell, channel): a view where channels lie last in memory."""
+    return x[..., None].movedim(1, -1).flatten(1, -2)
 
 
 def _same(what: str, found: int, before: int) -> None:
@@ -56,7 +64,7 @@ class Readout:
         x = _float64(features, "features").movedim(1, -1)
         if x.shape[-1] != len(self.features_mean):
             raise MultiresError(f"features with {x.shape[-1]} channels: this read-out needs {len(self.features_mean)}, as fitted")
-        return ((x - self.features_mean.to(x)) @ self.weights.T.to(x) + self.targets_mean.to(x)).movedim(-1, 1)
+        return functional.linear(x - self.features_mean.to(x), self.weights.to(x), self.targets_mean.to(x)).movedim(-1, 1)
 
 
 class Ridge:
@@ -73,7 +81,6 @@ class Ridge:
             raise MultiresError(f"penalty {penalty}: ridge regression needs a finite penalty of 0 or more, such as 1e-8")
         self.penalty = penalty
         self.rows = 0
-        self._channels = 0
 
     def update(self, features: Tensor, targets: Tensor) -> None:
         """Add every cell of features (image, channel, *spatial) and targets (image, target, *spatial) as one row.
@@ -84,33 +91,38 @@ class Ridge:
         if (x.shape[0], *x.shape[2:]) != (y.shape[0], *y.shape[2:]):
             shapes = f"features of shape {tuple(x.shape)}, targets of shape {tuple(y.shape)}"
             raise MultiresError(f"{shapes}: a read-out needs the same images and spatial axes in both")
-        z = torch.cat((x, y.to(x)), 1).movedim(1, -1).flatten(0, -2)
-        channels, added = x.shape[1], len(z)
+        x, y = _cells(x).flatten(0, 1), _cells(y.to(x)).flatten(0, 1)
         if not self.rows:
-            self._channels = channels
-            self._pivot = z[0].clone()  # what is constant becomes exactly 0, not rounding that a fit would enlarge
-            self._mean = torch.zeros_like(self._pivot)
-            self._moments = z.new_zeros(channels, z.shape[1])
-        _same("features", channels, self._channels)
-        _same("targets", z.shape[1] - channels, len(self._pivot) - self._channels)
-        z = z.to(self._pivot) - self._pivot
+            self._pivots = x[0].clone(), y[0].clone()  # what is constant becomes exactly 0, not rounding that a fit would enlarge
+            self._means = torch.zeros_like(x[0]), torch.zeros_like(y[0])
+            self._moments, self._cross = x.new_zeros(x.shape[1], x.shape[1]), x.new_zeros(x.shape[1], y.shape[1])
+        _same("features", x.shape[1], len(self._pivots[0]))
+        _same("targets", y.shape[1], len(self._pivots[1]))
+        (x, x_step), (y, y_step) = (self._centred(z, k) for k, z in enumerate((x, y)))
+        added, total = len(x), self.rows + len(x)
+        apart = self.rows * added / total
+        self._moments += x.T @ x + torch.outer(x_step, x_step) * apart
+        self._cross += x.T @ y + torch.outer(x_step, y_step) * apart
+        for mean, step in zip(self._means, (x_step, y_step), strict=True):
+            mean += step * (added / total)
+        self.rows = total
+
+    def _centred(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Rows about their mean, and how far that is from the mean of the rows before."""
+        z = z.to(self._pivots[k]) - self._pivots[k]
         mean = z.mean(0)
         z -= mean
-        step, total = mean - self._mean, self.rows + added
-        self._moments += z[:, :channels].T @ z + torch.outer(step[:channels], step) * (self.rows * added / total)
-        self._mean += step * (added / total)
-        self.rows = total
+        return z, mean - self._means[k]
 
     def solve(self) -> Readout:
         """The read-out of all rows so far; constant, collinear and zero features are no problem."""
         if not self.rows:
             raise MultiresError("a read-out of 0 rows: call update with features and targets before solve")
-        moments, cross = self._moments.tensor_split([self._channels], 1)  # not over n: it cancels
-        variances, directions = torch.linalg.eigh(moments)
-        shrunk = variances + self.penalty * moments.diagonal().mean()
-        inverse = torch.where(shrunk > EPS * self._channels * variances.max(), 1 / shrunk, 0)
-        weights = (directions * inverse) @ (directions.T @ cross)
-        features_mean, targets_mean = (self._pivot + self._mean).tensor_split([self._channels])
+        variances, directions = torch.linalg.eigh(self._moments)  # not over n: it cancels
+        shrunk = variances + self.penalty * self._moments.diagonal().mean()
+        inverse = torch.where(shrunk > EPS * len(variances) * variances.max(), 1 / shrunk, 0)
+        weights = (directions * inverse) @ (directions.T @ self._cross)
+        features_mean, targets_mean = (pivot + mean for pivot, mean in zip(self._pivots, self._means, strict=True))
         return Readout(weights.T, features_mean, targets_mean)
 
 
@@ -149,11 +161,11 @@ class Score:
         if predictions.shape != targets.shape:
             shapes = f"predictions of shape {tuple(predictions.shape)}, targets of shape {tuple(targets.shape)}"
             raise MultiresError(f"{shapes}: a score needs two of the same shape")
-        fit, y = (_float64(x, name)[..., None].flatten(2) for x, name in ((predictions, "predictions"), (targets, "targets")))
+        fit, y = (_cells(_float64(x, name)) for x, name in ((predictions, "predictions"), (targets, "targets")))
         if self._sums:
-            _same("targets", y.shape[1], self._sums[0].shape[-1])
-        mean, cells = y.mean(-1), torch.full_like(y[..., 0], y.shape[-1])
-        within, residual = ((y - mean[..., None]) ** 2).sum(-1), ((y - fit.to(y)) ** 2).sum(-1)
+            _same("targets", y.shape[2], self._sums[0].shape[-1])
+        mean, cells = y.mean(1), torch.full_like(y[:, 0], y.shape[1])
+        within, residual = (z.square_().sum(1) for z in (y - mean[:, None], y - fit.to(y)))
         self._sums.append(torch.stack((cells, mean, within, residual)).cpu())
         self._eps = max(self._eps, torch.finfo(predictions.dtype).eps)
 

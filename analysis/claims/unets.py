@@ -168,18 +168,18 @@ def _shares(error: Tensor) -> np.ndarray:
 )
 def c5(context: Context) -> Evidence:
     """Identify the basis of each shipped network's encoder, trained and untrained; the decoder's is kept for the figure."""
-    checks, controls, arrays = [], [], dict[str, list[np.ndarray]]()
+    checks, controls, table = [], [], dict[str, np.ndarray]()
     poolings = ("average", *filters.WAVELETS[1:], "max", "strided")
-    for pooling in poolings:
-        net, run = shipped.network(pooling)
-        (fit, _), (held, _) = shipped.pairs(context, run)
-        for label, each in {"trained": net, **basis_study.untrained(run)}.items():
-            share = 1 if label == "trained" else 2  # what is only drawn is measured on half of the patches
-            for side, found in basis.identify(each, run.model.levels, fit[::share], held[::share]).items():
-                for name in ("unexplained", "low", "high"):
-                    arrays.setdefault(f"{label}_{side}_{name}", []).append(getattr(found, name))
-    table = {name: np.array(values) for name, values in arrays.items()}  # (pooling, level, wavelet)
-    estimate, low, high = (table[f"trained_encoder_{name}"] for name in ("unexplained", "low", "high"))
+    nets, runs = zip(*(shipped.network(pooling) for pooling in poolings), strict=True)
+    (fit, _), (held, _) = shipped.pairs(context, runs[0])  # the task of all is one
+    before = [basis_study.untrained(run) for run in runs]
+    for label, of in {"trained": nets, **{name: [each[name] for each in before] for name in before[0]}}.items():
+        share = 1 if label == "trained" else 2  # what is only drawn is measured on half of the patches
+        found = basis.identify_each(of, runs[0].model.levels, fit[::share], held[::share])
+        for side in found[0]:
+            for name in ("unexplained", "low", "high"):
+                table[f"{label}_{side}_{name}"] = np.array([getattr(each[side], name) for each in found])
+    estimate, low, high = (table[f"trained_encoder_{name}"] for name in ("unexplained", "low", "high"))  # (pooling, level, wavelet)
     for row, pooling in enumerate(poolings):
         for level in range(FIRST_LEVEL - 1, estimate.shape[1]):
             what = f"level {level + 1}, {pooling}"
