@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -118,16 +117,18 @@ def descend(data: Gaussian, steps: int, seed: int) -> Iterator[tuple[int, list[T
         net = LinearUNet(data.resolution, data.dimension).double()
     # the losses at j and above see D_j, each with a curvature of at most 2^(1 - jd) |C + s^2 I|; and all the D_j move at once
     rate = 0.5 / (data.resolution + 1) / float(torch.linalg.eigvalsh(data.total)[-1])
-    groups: list[dict[str, Any]] = [{"params": [*net.down.parameters()], "lr": rate}]
-    for j, weight in enumerate(net.up.parameters()):
-        groups.append({"params": [weight], "lr": rate * 2 ** (j * data.dimension) / (data.resolution - j + 1)})
-    optimizer = torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True)
+    weights = [*net.down.parameters(), *net.up.parameters()]
+    rates = [rate] * len(net.down)
+    rates += [rate * 2 ** (j * data.dimension) / (data.resolution - j + 1) for j in range(data.resolution + 1)]
+    velocities = [torch.zeros_like(weight) for weight in weights]
     for step in range(steps):
         maps = matrices(net, data)
         yield step, maps
-        optimizer.zero_grad()
-        torch.stack([data.loss(matrix, j) for j, matrix in enumerate(maps)]).sum().backward()
-        optimizer.step()
+        slopes = torch.autograd.grad(torch.stack([data.loss(matrix, j) for j, matrix in enumerate(maps)]).sum(), weights)
+        with torch.no_grad():  # by hand: importing torch.optim takes longer than all these steps
+            for weight, velocity, slope, rate in zip(weights, velocities, slopes, rates, strict=True):
+                velocity.mul_(MOMENTUM).add_(slope)
+                weight.sub_(rate * (slope + MOMENTUM * velocity))
     with torch.no_grad():
         yield steps, matrices(net, data)
 

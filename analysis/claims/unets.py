@@ -1,6 +1,7 @@
 """Claims C2, C3, C5 and C6: what trained U-Nets do, measured on the shipped weights and patches of real images."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,7 @@ SAME_FLOOR = 0.01  # that net's activations are smoother
 OWN_BOUND = 1e-3  # a basis that the activations carry leaves less than this unexplained; without one they leave more
 FIRST_LEVEL = 2  # at level 1 several filters give nearly the same
 MANY_PATCHES, CONTROL_PATCHES = 1000, 64
+UNTRAINED_SEEDS = (0, 1, 2)
 EPS = torch.finfo(torch.float32).eps
 
 
@@ -132,8 +134,8 @@ def c3(context: Context) -> Evidence:
     net, run = shipped.network("average")
     _, (inputs, target) = shipped.pairs(context, run)
     with torch.inference_mode():
-        output, double = net(inputs), copy.deepcopy(net).double()(inputs.double())
-        before = shipped.untrained("average")(inputs)
+        output, before = net(inputs), shipped.untrained("average")(inputs)
+    double = output.double()  # the split is one of any two functions: what the network rounds has no part in it
     checks = []
     for dtype, y in ((torch.float64, double), (torch.float32, output)):
         for name, value in _split_defects(y, target.to(dtype), average).items():
@@ -197,43 +199,42 @@ def c5(context: Context) -> Evidence:
 
 @claim(
     "C6",
-    "Each skip brings its own sub-band: cut at level l, the Haar U-Net loses the details of level l + 1 alone, a trained one more"
-    " of them than of any finer ones.",
-    formula=r"U_{\text{cut } l}\, x = x - d_{l+1}(x)\ \text{(Haar)},\qquad "
-    r"\max_{b \le l} \text{lost}_b < \text{lost}_{l+1}\ \text{(trained)}",
+    "Each skip brings its own sub-band: without the details of its activation at level l, a trained U-Net's output changes mostly"
+    " in the details of level l + 1, the Haar U-Net's in them alone.",
+    formula=r"U x - U_l x = d_{l+1}(x)\ \text{(Haar)},\qquad "
+    r"\sum_{b \ne l+1} \|d_b (U x - U_l x)\|^2 < \|d_{l+1} (U x - U_l x)\|^2\ \text{(trained)}",
     kind="statistical",
-    control="the Haar U-Net with max pooling; on the images they were trained on, the trained one with max pooling",
+    control="at every skip: the Haar U-Net with max pooling, the trained U-Net with max pooling, three U-Nets before training",
     functions=["multires.unet.HaarUNet", "multires.unet.UNet"],
 )
 def c6(context: Context) -> Evidence:
-    """Cut each skip in turn, in the closed-form twin and in trained networks, and measure the output's sub-bands."""
-    _, run = shipped.network("average")
+    """Change each skip in turn, in the closed-form twin and in trained networks, and measure where the output changes."""
+    net, run = shipped.network("average")
     _, (inputs, clean) = shipped.pairs(context, run)
     levels = run.model.levels
-    energies = ablation.band_energies(clean, levels).sum(1)
+    energies = ablation.band_energies(clean, levels)[:-1].sum(1)
     if bool((energies <= EPS**2 * clean.double().square().sum()).any()):
         raise Skipped(f"{context.images.name}: the patches have no details at level {int(energies.argmin()) + 1} to lose")
-    twin, broken = (HaarUNet(levels, pool) for pool in (average, maximum))
-    expected = np.eye(levels, levels + 1)
-    defects = [float(np.abs(ablation.ablate(each, each.skips, clean.double()).lost - expected).max()) for each in (twin, broken)]
-    found = {name: ablation.ablate(shipped.network(name)[0], shipped.network(name)[0].skips, inputs) for name in ("average", "max")}
-    before = shipped.untrained("average")
-    ratios = {name: each.finer_over_own(context.seed) for name, each in found.items()}
-    worst = int(ratios["max"][:, 1].argmax())
-    what = f"finer bands' loss / own, skip at level {worst + 1}, max pooling"
-    # on images unlike those it was trained on, that network says nothing about max pooling: there it is only drawn
-    max_network = [Control(what, float(ratios["max"][worst, 1]), 1)] if context.images.name == run.data else []
-    return Evidence(
-        [Check("Haar U-Net: |lost - identity|", defects[0], BOUNDS[torch.float64])]
-        + [
-            Check(f"finer bands' loss / own, skip at level {level}, average pooling", float(high), 1)
-            for level, (_, _, high) in enumerate(ratios["average"], start=1)
-        ],
-        [
-            Control("Haar U-Net: |lost - identity|: max pooling", defects[1], FLOOR),
-            *max_network,
-        ],
-        {name: each.lost for name, each in found.items()}
-        | {f"ratios_{name}": values for name, values in ratios.items()}
-        | {"untrained": ablation.ablate(before, before.skips, inputs).lost, "twin": expected},
-    )
+    twins = [HaarUNet(levels, pool) for pool in (average, maximum)]
+    apart = [np.abs(_cut(each, clean.double()) - np.eye(levels, levels + 1)).max(1) for each in twins]
+    found = {
+        "average": ablation.ablate(net, net.skips, inputs),
+        "max": ablation.ablate(shipped.network("max")[0], shipped.network("max")[0].skips, inputs),
+    }
+    for seed in UNTRAINED_SEEDS:
+        before = basis_study.untrained(replace(run, training=replace(run.training, seed=seed)))["untrained"]
+        found[f"untrained {seed}"] = ablation.ablate(before, before.skips, inputs[:CONTROL_PATCHES])
+    ratios = {name: each.others_over_own(context.seed) for name, each in found.items()}
+    checks, controls = [], []
+    for level in range(levels):
+        exact, trained = f"Haar U-Net: |shares - identity|, skip at level {level}", f"others / own band, skip at level {level}"
+        checks += [Check(exact, apart[0][level], BOUNDS[torch.float64]), Check(trained, ratios["average"][level, 2], 1)]
+        controls.append(Control(f"{exact}: max pooling", apart[1][level], FLOOR))
+        controls += [Control(f"{trained}: {name}", each[level, 0], 1) for name, each in ratios.items() if name != "average"]
+    arrays = {name: each.shares for name, each in found.items()} | {f"ratios {name}": each for name, each in ratios.items()}
+    return Evidence(checks, controls, arrays | {"twin": _cut(twins[0], clean.double())})
+
+
+def _cut(net: HaarUNet, clean: Tensor) -> np.ndarray:
+    """The shares where each skip in turn passes nothing: in the Haar U-Net it has no more than details to pass."""
+    return ablation.ablate(net, net.skips, clean, torch.zeros_like).shares

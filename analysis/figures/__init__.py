@@ -50,7 +50,7 @@ CAPTIONS = {
     "C5": "Rows: networks, by their pooling. Columns: bases. Dark: the basis is all there; outlined: the network's own."
     " Before training blocks are the identity, so the encoder has its own basis; at random it keeps it roughly; trained, well."
     " In the decoder only training brings it, at the coarse levels.",
-    "C6": "Rows: which skip was cut. Columns: how much energy each sub-band of the output loses, coarser to the right.",
+    "C6": "Rows: which skip lost its details. Columns: the share of the output's change in each sub-band, coarser to the right.",
     "C7": "Dots are measured errors of the output, lines the bound; the control, whose norms grow, does not converge.",
     "D1": "A path from a point mass, a single value, to a state of the size of an image: at each change of resolution it is"
     " embedded, and its noise has new details from there on.",

@@ -173,24 +173,23 @@ def _by_level(axes: Axes, a: dict[str, np.ndarray], side: str) -> None:
 
 
 def skips(evidence: Evidence) -> Figure:
-    """C6: skip by sub-band, for the closed-form twin, the untrained and the trained network, and max pooling."""
+    """C6: skip by sub-band, for the closed-form twin, an untrained and the trained network, and max pooling."""
     a = evidence.arrays
-    cases = (("twin", "Haar U-Net"), ("untrained", "untrained"), ("average", "trained"), ("max", "trained, max pooling"))
+    cases = (("twin", "Haar U-Net"), ("untrained 0", "untrained"), ("average", "trained"), ("max", "trained, max pooling"))
     figure = Figure(figsize=(10.4, 3.0))
     panels = figure.subplots(1, len(cases), sharey=True)
     for axes, (name, title) in zip(panels, cases, strict=True):
-        lost = a[name]
-        shown = axes.imshow(lost, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-        for (row, column), value in np.ndenumerate(lost):
-            text = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.6 else "black")
+        shares = a[name]
+        shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for (row, column), value in np.ndenumerate(shares):
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value > 0.6 else "black")
             if column == row:
                 axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", lw=1.4))
-        axes.set_xticks(range(lost.shape[1]), [f"d{k + 1}" for k in range(lost.shape[1] - 1)] + ["a"])
-        axes.set_yticks(range(lost.shape[0]), [f"skip {k}" for k in range(lost.shape[0])])
+        axes.set_xticks(range(shares.shape[1]), [f"d{k + 1}" for k in range(shares.shape[1] - 1)] + ["a"])
+        axes.set_yticks(range(shares.shape[0]), [f"skip {k}" for k in range(shares.shape[0])])
         axes.set_title(title)
         axes.grid(visible=False)
-    figure.colorbar(shown, ax=panels, fraction=0.03).set_label("energy lost")
+    figure.colorbar(shown, ax=panels, fraction=0.03).set_label("share of the change")
     figure.supxlabel("sub-band of the output: details of level 1, 2, ..., approximation", fontsize=9)
     return figure
 

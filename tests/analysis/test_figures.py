@@ -75,7 +75,7 @@ def test_the_matrices_of_bases_show_the_evidence_and_outline_the_own_basis(measu
 
 def test_the_skip_matrices_write_every_number(measured: dict[str, Evidence]) -> None:
     shown = texts(figures.draw("C6", measured["C6"]))
-    for name in ("average", "max", "twin", "untrained"):
+    for name in ("average", "max", "twin", "untrained 0"):
         for value in measured["C6"].arrays[name].ravel():
             assert f"{value:.2f}" in shown
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given
 from torch import Tensor, nn
 from torch.nn import functional
 
-from analysis import oracle, shipped, wiener
+from analysis import ablation, oracle, shipped, wiener
 from analysis.capture import capture
 from analysis.claims import twins, unets
 from analysis.evidence import REGISTRY, Context, Evidence, Skipped
@@ -298,33 +299,41 @@ def test_plain_least_squares_finds_the_basis_of_a_shipped_network(pooling: str, 
 
 
 @pytest.mark.claim("C6")
-def test_a_cut_skip_of_the_shipped_network_takes_most_from_its_own_details() -> None:
-    """By weights instead of hooks: a skip is added, so feeding the decoder less of it is feeding it none."""
-    net = shipped.network("average")[0]
-    x = patches(64)
-    for level in (1, 2, 3):
-        cut = copy.deepcopy(net)
-        cut.skips[level].forward = lambda x: x * 0
-        lost = []
+def test_where_the_output_of_the_shipped_network_changes_by_weights_and_block_means() -> None:
+    """Without hooks, and bands as differences of block means, which is what the Haar details of a level span."""
+    net, x = shipped.network("average")[0], patches(64)
+    for level in range(4):
+        changed = copy.deepcopy(net)
+        changed.skips[level].forward = lambda a: functional.interpolate(functional.avg_pool2d(a, 2), scale_factor=2.0)
         with torch.no_grad():
-            whole, without = (
-                pywt.wavedecn(each(x)[:, 0].double().numpy(), "haar", "periodization", 4, (1, 2)) for each in (net, cut)
-            )
-        for band in range(level + 1):
-            energies = [sum(float((values**2).sum()) for values in found[-1 - band].values()) for found in (without, whole)]
-            lost.append(1 - energies[0] / energies[1])
-        assert lost[level] > max(lost[:level])
-        assert lost[level] > 0.1
+            change = (net(x) - changed(x)).double()
+        means = [change, *(functional.interpolate(functional.avg_pool2d(change, 2**k), scale_factor=2.0**k) for k in range(1, 5))]
+        bands = [float((fine - coarse).square().sum()) for fine, coarse in pairwise(means)]
+        assert bands[level] / float(change.square().sum()) == pytest.approx(
+            ablation.ablate(net, net.skips, x).shares[level, level], rel=1e-5
+        )
+        assert bands[level] > 0.5 * float(change.square().sum())
 
 
 @pytest.mark.claim("C6")
 @pytest.mark.usefixtures("fewer")
 @pytest.mark.parametrize("change", [deaf, dead])
-def test_c6_falls_for_a_network_whose_skips_bring_nothing(change: Callable[[UNet], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_c6_sees_a_network_whose_skips_bring_nothing(change: Callable[[UNet], None], monkeypatch: pytest.MonkeyPatch) -> None:
     with networks(monkeypatch, change, ("average",)):
-        verdict, why = measured("C6").judge()
-    assert verdict == "not supported"
-    assert why.startswith("finer bands' loss / own, skip at level 1, average pooling: ")
+        checks = measured("C6").checks
+    assert [check.what for check in checks if not check.holds] == [
+        f"others / own band, skip at level {level}" for level in range(4)
+    ]
+
+
+@pytest.mark.claim("C6")
+@pytest.mark.usefixtures("fewer")
+def test_c6_has_controls_of_its_own_at_every_skip() -> None:
+    controls = measured("C6").controls
+    for level in range(4):
+        here = [control for control in controls if f"skip at level {level}: " in control.what]
+        assert len(here) == 2 + len(unets.UNTRAINED_SEEDS)
+        assert len({control.measured for control in here}) == len(here)
 
 
 @pytest.mark.claim("C4")
