@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -29,32 +28,30 @@ EPS = torch.finfo(torch.float32).eps
 class _Agreement:
     """How far what a site pools is from PyWavelets' approximation of what it was given, relative to that; channel by channel.
 
-    With `instead` that is what this pooling makes of the same activation.
+    Beside it, what max pooling makes of the same activation.
     """
 
-    def __init__(self, instead: Pooling | None = None) -> None:
-        self.instead = instead
+    def __init__(self) -> None:
         self.worst = 0.0
-        self._missed: Tensor | float = 0.0
-        self._size: Tensor | float = 0.0
+        self._sums: Tensor | float = 0.0  # (pooled, max pooling, activation; channel)
 
     def update(self, outputs: Tensors, inputs: Tensors) -> None:
         (activation,), (pooled,) = inputs, outputs
-        pooled = self.instead(activation) if self.instead else pooled
         truth = torch.from_numpy(oracle.approximation(activation.numpy(), activation.ndim - 2))
         self.worst = float(np.max([self.worst, gap(pooled, truth, activation)]))
-        self._missed = self._missed + size(pooled.double() - truth).square().sum(0)
-        self._size = self._size + size(activation).square().sum(0)
+        parts = (pooled.double() - truth, maximum(activation).double() - truth, activation)
+        self._sums = self._sums + torch.stack([size(part).square().sum(0) for part in parts])
 
     @property
-    def typical(self) -> float:
-        """The median over channels, with all images taken together."""
-        return float(torch.as_tensor(self._missed / self._size).sqrt().median())
+    def channels(self) -> tuple[Tensor, Tensor]:
+        """The distance of every channel, pooled and max-pooled, with all images taken together."""
+        pooled, largest, whole = torch.as_tensor(self._sums)
+        return (pooled / whole).sqrt(), (largest / whole).sqrt()
 
 
-def _agreement(pooling: str, inputs: Tensor, dtype: torch.dtype, instead: Pooling | None = None) -> dict[str, _Agreement]:
+def _agreement(pooling: str, inputs: Tensor, dtype: torch.dtype) -> dict[str, _Agreement]:
     net = copy.deepcopy(shipped.network(pooling)[0]).to(dtype)
-    with torch.inference_mode(), capture(net, "pools.*", inputs=True, reduce=partial(_Agreement, instead)) as record:
+    with torch.inference_mode(), capture(net, "pools.*", inputs=True, reduce=_Agreement) as record:
         for x in inputs.split(basis.BATCH):
             net(x.to(dtype))
     return record
@@ -72,17 +69,18 @@ def c2(context: Context) -> Evidence:
     """Capture what goes in and out of each pooling on 1,000 noisy patches, and on the first of them in float64."""
     net, run = shipped.network("average")
     (inputs, _), _ = shipped.pairs(context, run, fit_on=MANY_PATCHES)
-    checks, arrays = [], {}
+    checks, controls, arrays = [], [], {}
+    others = _agreement("max", inputs[:CONTROL_PATCHES], torch.float32)
+    for site in sorted(others):
+        typical = float(others[site].channels[0].median())
+        controls.append(Control(f"{site}, median channel: max pooling", typical, MAX_POOLING_FLOOR))
+    arrays["max"] = np.array([control.measured for control in controls])
     for dtype, bound in BOUNDS.items():  # float64 shows that what float32 leaves is rounding; convolving in it is slow
         found = _agreement("average", inputs[:CONTROL_PATCHES] if dtype == torch.float64 else inputs, dtype)
         checks += [Check(f"{site}, every channel", found[site].worst, bound, dtype_name(dtype)) for site in sorted(found)]
         arrays[dtype_name(dtype)] = np.array([found[site].worst for site in sorted(found)])
-    others = _agreement("max", inputs[:CONTROL_PATCHES], torch.float64)
-    arrays |= {"max": np.array([others[site].typical for site in sorted(others)])}
-    controls = [Control(f"{site}, median channel: max pooling", others[site].typical, MAX_POOLING_FLOOR) for site in sorted(others)]
-    same = _agreement("average", inputs[:CONTROL_PATCHES], torch.float64, maximum)
     what = "median channel: max pooling of the same activation"  # which an activation without structure would not tell apart
-    controls += [Control(f"{site}, {what}", same[site].typical, SAME_FLOOR) for site in sorted(same)]
+    controls += [Control(f"{site}, {what}", float(found[site].channels[1].median()), SAME_FLOOR) for site in sorted(found)]
     return Evidence(checks, controls, arrays | _pyramid(net, context), note=f"{len(inputs)} patches")
 
 

@@ -156,6 +156,18 @@ def test_images_are_given_in_the_precision_of_the_network() -> None:
     assert np.allclose(found["encoder"].unexplained, same["encoder"].unexplained)
 
 
+def test_at_level_1_a_stem_of_width_3_makes_db2_of_average_pooling() -> None:
+    """db2's filter is haar's convolved with three taps; every longer one of the dictionary takes more."""
+    for wavelet, quotient in (("db2", 3), ("db3", 5), ("bior2.2", 4)):
+        taps, rest = np.polydiv(np.trim_zeros(np.round(filters.taps(wavelet), 12)), np.ones(2))
+        assert len(taps) == quotient
+        assert np.abs(rest).max() < 1e-11
+    torch.manual_seed(0)
+    found = identify(UNet(UNetConfig(widths=(12, 12, 12))).double(), 2, FIT, HELD)["encoder"].unexplained
+    carried = {level + 1: {WAVELETS[k] for k in np.flatnonzero(found[level] < 1e-9)} for level in range(2)}
+    assert carried == {1: {"haar", "db2"}, 2: {"haar"}}
+
+
 def test_activations_of_other_images_say_nothing() -> None:
     shuffled = Carrier(lambda x, level: mixture("haar")(x.roll(1, 0), level))
     for found in identify(shuffled, LEVELS, FIT, HELD).values():
