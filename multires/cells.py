@@ -28,17 +28,16 @@ class Pointwise(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, inputs, n, n) to (batch, outputs, n, n)."""
-        return self._map(x, self.bias)
-
-    def linear(self, x: Tensor) -> Tensor:
-        """The same without the bias."""
-        return self._map(x, None)
-
-    def _map(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        # a matrix product: its gradients take half the time of a convolution's, and so does its overhead where there are few cells
-        return functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), bias).permute(0, 3, 1, 2)
+    def forward(self, x: Tensor, beside: Tensor | None = None, h: float = 1.0) -> Tensor:
+        """W x + b h: map (batch, inputs, n, n), whose last channels may come beside, to (batch, outputs, n, n)."""
+        weight = self.weight.flatten(1)
+        bias = self.bias if h == 1 or self.bias is None else self.bias * h
+        # matrix products: their gradients take half the time of a convolution's, and so does their overhead where cells are few
+        if beside is None:
+            return functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+        first, last = weight.split([x.shape[1], beside.shape[1]], 1)
+        y = functional.linear(x.permute(0, 2, 3, 1), first, bias) + functional.linear(beside.permute(0, 2, 3, 1), last)
+        return y.permute(0, 3, 1, 2)
 
 
 class Bottleneck(nn.Module):
@@ -55,9 +54,9 @@ class Bottleneck(nn.Module):
         self.c3 = nn.Conv2d(inner, inner, width, padding=width // 2)
         self.c4 = Pointwise(inner, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, inputs, n, n), after GELU, to (batch, outputs, n, n)."""
-        x = self.c1(x)
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Map (batch, inputs, n, n), after GELU, whose last channels may come beside, to (batch, outputs, n, n)."""
+        x = self.c1(x, beside)
         for convolution in (self.c2, self.c3, self.c4):
             x = convolution(functional.gelu(x))
         return x
@@ -67,15 +66,18 @@ class Bottleneck(nn.Module):
 class Step:
     """What one cell did: everything that its step of the scheme is made of, each of shape (batch, channel, n, n)."""
 
+    cell: "Cell"
     time: float
     """In [0, 1), when the step begins."""
     h: float
     """The length of the step, in units of the one that the cell was trained with."""
     before: Tensor
-    drift: Tensor
-    """m_1 at the state before."""
-    noise: Tensor
-    """s dW."""
+    update: Tensor
+    r"""$\delta$."""
+    mean: Tensor
+    r"""$\mu$, of what the latent was drawn from; a latent that was given, over h."""
+    scaled: Tensor
+    r"""$\sigma\,dW$; zero where the latent was given."""
     middle: Tensor
     """The state after Euler-Maruyama."""
     second_drift: Tensor
@@ -85,7 +87,17 @@ class Step:
     latent: Tensor
     prior: Gaussian
     posterior: Gaussian | None
-    """None where nothing was inferred: in generation, and where the latent was given."""
+    """None where there was no activation to infer from."""
+
+    @property
+    def drift(self) -> Tensor:
+        """m_1 at the state before, with the cell's weights as they are now."""
+        return self.cell.first_drift(self.update, self.mean)
+
+    @property
+    def noise(self) -> Tensor:
+        """s dW, with the cell's weights as they are now."""
+        return self.cell.diffusion(self.scaled)
 
     def kl(self) -> Tensor:
         """KL from posterior to prior in nats, of shape (batch,); zero where nothing was inferred."""
@@ -118,9 +130,10 @@ class Cell(nn.Module):
         drift: Tensor = update + self.projection(mean)
         return drift
 
-    def diffusion(self, deviation: Tensor, dw: Tensor) -> Tensor:
+    def diffusion(self, scaled: Tensor) -> Tensor:
         r"""$s\,dW = A\,\sigma\,dW$."""
-        return self.projection.linear(deviation * dw)
+        noise: Tensor = self.projection(scaled, h=0.0)
+        return noise
 
     def second_drift(self, state: Tensor, time: float) -> Tensor:
         r"""$m_2 = r(Z)$."""
@@ -148,24 +161,25 @@ class Cell(nn.Module):
         """Take one step of length h from the state; noise is standard normal, of shape (batch, latents, n, n).
 
         With an activation, after GELU, the posterior gives the latent, without one the prior; a latent that is given takes its
-        place.
+        place, and with an activation the step tells its densities under both all the same.
         """
         seen = self.seen(state, time)
         mean, log_deviation, update = self.prior(seen).split([self.config.latents, self.config.latents, seen.shape[1]], 1)
         taken = prior = Gaussian(mean, log_deviation)
         posterior = None
-        if latent is None and activation is not None:
-            taken = posterior = Gaussian(*self.posterior(torch.cat([seen, activation], 1)).chunk(2, 1))
-        mean, deviation = taken.mean, temperature * taken.deviation
-        if latent is not None:
-            mean, deviation = latent / h, torch.zeros_like(latent)
-        dw = math.sqrt(h) * noise
-        drift, shock = self.first_drift(update, mean), self.diffusion(deviation, dw)
-        middle = euler_maruyama(state, drift, shock, h)
+        if activation is not None:
+            taken = posterior = Gaussian(*self.posterior(seen, activation).chunk(2, 1))
+        if latent is None:
+            mean, scaled = taken.mean, taken.deviation * (temperature * math.sqrt(h) * noise)
+            latent = scaled.add(mean, alpha=h)
+        else:
+            mean, scaled = latent / h, torch.zeros_like(latent)
+        # A is linear: m_1 h + s dW = delta h + A z, with the latent z = mu h + sigma dW, one product for drift and noise
+        middle = euler_maruyama(state, update, self.projection(latent, h=h), h)
         second = self.second_drift(middle, time)
         after = euler(middle, second, h)
         if self.config.normalise:
             size = torch.linalg.vector_norm(after, dim=(1, 2, 3), keepdim=True) / math.sqrt(after[0].numel())
             after = after / size.clamp_min(torch.finfo(after.dtype).tiny)  # a state of zero stays zero
-        latent = mean * h + deviation * dw
-        return Step(time, h, state, drift, shock, middle, second, after, latent, prior.over(h), posterior and posterior.over(h))
+        told = (prior.over(h), posterior and posterior.over(h))
+        return Step(self, time, h, state, update, mean, scaled, middle, second, after, latent, *told)

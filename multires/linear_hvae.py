@@ -22,8 +22,8 @@ class _Affine(nn.Module):
         super().__init__()
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.conv2d(x, self.weight[:, :, None, None], self.bias)
+    def forward(self, *x: Tensor) -> Tensor:
+        return nn.functional.conv2d(torch.cat(x, 1), self.weight[:, :, None, None], self.bias)
 
 
 class _Images(nn.Module):

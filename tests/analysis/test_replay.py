@@ -12,8 +12,8 @@ from analysis.claims import hvaes
 from analysis.evidence import Context
 from analysis.replay import Replay
 from multires import data
-from multires.cells import Cell
 from multires.errors import MultiresError
+from multires.gaussians import Gaussian
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAEConfig, Resolution
 from tests.strategies import hvae_configs
@@ -59,8 +59,7 @@ def test_no_other_scheme_retraces_the_states(scheme: hvaes.Scheme, infer: bool) 
 @pytest.mark.claim("D5")
 def test_a_cell_that_does_anything_else_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     hvae, images, noise = build(CONFIG)
-    diffusion = Cell.diffusion
-    monkeypatch.setattr(Cell, "diffusion", lambda self, deviation, dw: diffusion(self, deviation.square(), dw))
+    monkeypatch.setattr(Gaussian, "deviation", property(lambda self: (2 * self.log_deviation).exp()))
     apart, _ = hvaes._replayed(hvae, images, noise, True, hvaes.two_step_euler)
     assert max(apart) > 1e-3
 

@@ -114,6 +114,19 @@ def test_given_latents_replay_an_inference_in_generation() -> None:
         assert not two.log_ratio().any()
 
 
+def test_given_latents_have_a_posterior_where_there_are_activations() -> None:
+    hvae, images = build(), pictures()
+    steps = infer(hvae)
+    with torch.no_grad():
+        again = list(hvae.integrate(5, hvae.encode(images), latents=[step.latent for step in steps]))
+    for one, two in zip(steps, again, strict=True):
+        assert torch.allclose(one.state, two.state, rtol=1e-11, atol=1e-12)
+        assert not two.noise.any()
+        assert one.kl().all()
+        assert torch.allclose(one.kl(), two.kl(), rtol=1e-9)
+        assert torch.allclose(one.log_ratio(), two.log_ratio(), rtol=1e-9)
+
+
 def test_the_first_latents_may_be_given_and_the_rest_are_drawn() -> None:
     hvae = build()
     latents = [step.latent for step in infer(hvae)[:4]]
@@ -329,4 +342,6 @@ def test_a_bottleneck_is_four_convolutions_after_gelu(size: int) -> None:
         y = functional.conv2d(functional.gelu(y), convolution.weight, convolution.bias, padding=side // 2)
     assert torch.allclose(block(functional.gelu(x)), y, rtol=1e-12, atol=1e-14)
     assert [c.kernel_size[0] for c in (block.c1, block.c2, block.c3, block.c4)] == ([1, 3, 3, 1] if size > 2 else [1, 1, 1, 1])
-    assert torch.allclose(block.c1(x), block.c1.linear(x) + block.c1.bias[:, None, None])  # type: ignore[index]
+    assert torch.allclose(block(x[:, :2], x[:, 2:]), block(x), rtol=1e-12, atol=1e-14)
+    for h in (0.0, 0.3):
+        assert torch.allclose(block.c1(x, h=h), block.c1(x) - (1 - h) * block.c1.bias[:, None, None])  # type: ignore[index]
