@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,22 +118,33 @@ class State:
             _set_random(rows, self.accelerator.process_index, self.accelerator.device)
 
 
-def _random_tensors(device: torch.device) -> dict[str, Tensor]:
-    """The states of Python's, NumPy's and torch's generators, as one row of bytes each, so that processes can be stacked."""
+def random_states(device: torch.device) -> dict[str, Any]:
+    """The states of the global generators: Python's, NumPy's, torch's, and the device's where it has one of its own."""
     numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is what has to be kept
-    numpy["state"] = {name: np.asarray(value).tolist() for name, value in numpy["state"].items()}
-    rows = {"torch": torch.get_rng_state()}
-    for name, state in (("python", random.getstate()), ("numpy", numpy)):
-        rows[name] = torch.frombuffer(bytearray(json.dumps(state).encode().ljust(BYTES)), dtype=torch.uint8)
-    if device.type == "cuda":
-        rows["cuda"] = torch.cuda.get_rng_state(device)
-    return {name: row[None].to(device) for name, row in rows.items()}
+    states = {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
-def _set_random(rows: dict[str, Tensor], process: int, device: torch.device) -> None:
-    python, numpy = (json.loads(bytes(rows[name][process].tolist())) for name in ("python", "numpy"))
-    random.setstate((python[0], tuple(python[1]), python[2]))
-    np.random.set_state(numpy)  # noqa: NPY002
-    torch.set_rng_state(rows["torch"][process])
-    if device.type == "cuda" and "cuda" in rows:
-        torch.cuda.set_rng_state(rows["cuda"][process], device)
+def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Put the global generators into the states that `random_states` gave."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _random_tensors(device: torch.device) -> dict[str, Tensor]:
+    """The same as one row of bytes each, so that processes can be stacked."""
+    states = random_states(device)
+    states["numpy"]["state"] = {name: np.asarray(value).tolist() for name, value in states["numpy"]["state"].items()}
+    for name in ("python", "numpy"):
+        states[name] = torch.frombuffer(bytearray(json.dumps(states[name]).encode().ljust(BYTES)), dtype=torch.uint8)
+    return {name: row[None].to(device) for name, row in states.items()}
+
+
+def _set_random(rows: Mapping[str, Tensor], process: int, device: torch.device) -> None:
+    states: dict[str, Any] = {name: row[process] for name, row in rows.items()}
+    python, states["numpy"] = (json.loads(bytes(states[name].tolist())) for name in ("python", "numpy"))
+    states["python"] = (python[0], tuple(python[1]), python[2])
+    set_random_states(states, device)

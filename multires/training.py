@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from multires import files, memory
 from multires.configs import TrainingConfig
 from multires.errors import MultiresError
-from multires.state import State
+from multires.finite import first_not_finite
+from multires.state import State, random_states, set_random_states
 
 Batch = tuple[Tensor, ...]
 Batches = Callable[[int], Batch]
@@ -178,8 +179,8 @@ def fit(
     `identity` says what the run is, in any words: a checkpoint that was written under other ones is refused.
     Ctrl-C finishes the step, saves and raises Stopped; with several processes the run goes on from its last checkpoint.
 
-    Raises MultiresError where the batch cannot be shared evenly, where the loss is no longer finite, with the name of the first
-    module whose output is not, and where more updates in a row than `config.skip_limit` are left out.
+    Raises MultiresError where the batch cannot be shared evenly, where the loss is no longer finite, with the module in which
+    numbers first are not, and where more updates in a row than `config.skip_limit` are left out.
     """
     accelerator = Accelerator(cpu=_cpu_only(), log_with="tensorboard" if tensorboard else None, project_dir=directory)
     if config.batch % accelerator.num_processes:
@@ -229,11 +230,18 @@ def fit(
 def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> tuple[Tensor, float, dict[str, Tensor]]:
     """One step of the optimiser; returns the loss before it, the gradient's norm, and the details."""
     state.model.train()
+    before = random_states(state.accelerator.device)
     value, details = loss(state.model, batch)
     state.accelerator.backward(value)
     norm = float(state.accelerator.clip_grad_norm_(state.model.parameters(), config.clip))
-    if config.skip_above is None or not math.isfinite(norm):
-        _require_finite(state, loss, batch, float(value.detach()), norm if config.skip_above is None else 0.0, config)
+    if not math.isfinite(value.item()) or (config.skip_above is None and not math.isfinite(norm)):
+        set_random_states(before, state.accelerator.device)  # the same noise again
+        found = first_not_finite(state.bare, lambda model: loss(model, batch)[0])
+        raise MultiresError(
+            f"step {state.step + 1}: loss {value.item()}, gradient {norm}; "
+            + f"the first number that is not finite {found}; " * bool(found)
+            + f"lower the learning rate, {config.learning_rate}, or clip below {config.clip}"
+        )
     if config.skip_above is None or norm <= config.skip_above:
         state.optimizer.step()
         state.ema.update_parameters(state.bare)
@@ -257,30 +265,3 @@ def _flat(details: Mapping[str, float | list[float]]) -> dict[str, float]:
     """One number a name, as trackers want it."""
     lists = {name: value if isinstance(value, list) else [value] for name, value in details.items()}
     return {f"{name}/{index}": number for name, values in lists.items() for index, number in enumerate(values)}
-
-
-def _require_finite(state: State, loss: Loss, batch: Batch, value: float, norm: float, config: TrainingConfig) -> None:
-    """Raise MultiresError unless loss and norm are finite; it names the first module that puts out what is not."""
-    if math.isfinite(value) and math.isfinite(norm):
-        return
-    found: list[str] = []
-
-    def look(name: str, output: object) -> None:
-        if isinstance(output, Tensor) and not found and not bool(output.isfinite().all()):
-            found.append(name)
-
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, output, name=name: look(name, output))
-        for name, module in state.bare.named_modules()
-    ]
-    try:
-        with torch.no_grad():
-            loss(state.model, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    where = f"; the first output that is not finite is that of {found[0]}" if found else ""
-    raise MultiresError(
-        f"step {state.step + 1}: loss {value}, gradient {norm}{where}; lower the learning rate, {config.learning_rate},"
-        f" or clip below {config.clip}"
-    )
