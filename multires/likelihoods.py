@@ -16,7 +16,7 @@ from multires.errors import MultiresError
 from multires.gaussians import full
 
 HALF_BIN = 1 / 255  # grey values are 2/255 apart in [-1, 1]
-LEAST_LOG_SCALE = -7.0
+LOG_SCALES = (-7.0, 40.0)
 
 
 class Likelihood(Protocol):
@@ -62,7 +62,9 @@ class LogisticMixture:
     With $y = 2x - 1$, a component of mean m and scale s gives a value inside
     $$ \sigma(a) - \sigma(b) = \sigma(a)\,\sigma(-b)\,(1 - e^{b - a}), \quad a, b = (y - m \pm 1/255) / s, $$
     the lowest value $\sigma(a)$ and the highest $\sigma(-b)$, so that all 256 sum to 1. This product form has no difference of
-    nearly equal numbers and needs no second branch. In colour the means of green and blue depend linearly on the channels
+    nearly equal numbers and needs no second branch. Log scales are cut to [-7, 40]: at -7 up to 97 % of the mass fall on one grey
+    value, at 40 all but $e^{-40}$ on the two edges, and gradients, which pass through the inverse of half a bin, $255\,s$, stay
+    finite in float32, which they do not from 83 on. In colour the means of green and blue depend linearly on the channels
     before them. Parameters a pixel: the weights of the components; then for each channel means, log scales and, in colour,
     coefficients of which the tanh is taken: 10 numbers a component in colour, 3 in grey.
     """
@@ -74,11 +76,12 @@ class LogisticMixture:
         self.parameters = mixtures * (3 if channels == 1 else 10)
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Weights (batch, mixture, n, n); means, log scales, coefficients (batch, channel, mixture, n, n)."""
+        """Log weights, the largest 0, (batch, mixture, n, n); means, log scales, coefficients (batch, channel, mixture, n, n)."""
         parameters = full(parameters)
         weights, rest = parameters.split([self.mixtures, self.parameters - self.mixtures], 1)
+        weights = weights - weights.detach().amax(1, keepdim=True)  # what all have in common means nothing, but costs digits
         kinds = rest.unflatten(1, (self.channels, -1, self.mixtures)).unbind(2)
-        return weights, kinds[0], kinds[1].clamp_min(LEAST_LOG_SCALE), kinds[2].tanh() if self.channels == 3 else None
+        return weights, kinds[0], kinds[1].clamp(*LOG_SCALES), kinds[2].tanh() if self.channels == 3 else None
 
     def nll(self, images: Tensor, parameters: Tensor) -> Tensor:
         """In nats, of all channels of a pixel together, of shape (batch, n, n); images hold multiples of 1/255."""

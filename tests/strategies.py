@@ -111,6 +111,19 @@ def mixture_parameters(draw: st.DrawFn, channels: int, moderate: bool = False) -
 
 
 @st.composite
+def extreme_mixture_parameters(draw: st.DrawFn, channels: int) -> Tensor:
+    """Like `mixture_parameters`, of any size that a network on the verge of diverging puts out, and weights with much in common."""
+    mixtures = draw(st.integers(1, 3))
+    wild = st.sampled_from([-1e30, -1e4, -88.0, -1.0, 0.0, 1.0, 81.0, 87.0, 104.0, 1e4, 1e30]) | st.floats(-120, 120)
+    means = st.floats(-2, 2) | st.floats(-1e6, 1e6)
+    common = draw(st.sampled_from([0.0, 1e3, -1e6, 1e6]))
+    weights = [common + draw(st.floats(-5, 5)) for _ in range(mixtures)]
+    kinds = [means, wild] if channels == 1 else [means, wild, wild]
+    rest = [draw(kind) for _ in range(channels) for kind in kinds for _ in range(mixtures)]
+    return torch.tensor(weights + rest)[None, :, None, None]
+
+
+@st.composite
 def hvae_configs(draw: st.DrawFn) -> HVAEConfig:
     """Small HVAEs of every kind."""
     sizes = draw(st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=3, unique=True).map(sorted))[::-1]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from multires.errors import MultiresError
 from multires.likelihoods import Bernoulli, LogisticMixture
-from tests.strategies import mixture_parameters
+from tests.strategies import extreme_mixture_parameters, mixture_parameters
 
 GREYS = torch.arange(256, dtype=torch.float64) / 255
 
@@ -102,10 +102,47 @@ def test_a_value_far_from_every_mean_has_a_finite_likelihood_and_gradient(mean: 
     assert parameters.grad.isfinite().all()
 
 
-def test_log_scales_are_floored() -> None:
+@pytest.mark.parametrize(("beyond", "bound"), [(-12.0, -7.0), (41.0, 40.0), (88.0, 40.0)])
+def test_log_scales_are_cut(beyond: float, bound: float) -> None:
     x = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64)
-    low, floor = (LogisticMixture(1, 1).nll(x, constant([0.0, 0.1, scale])) for scale in (-12.0, -7.0))
+    low, floor = (LogisticMixture(1, 1).nll(x, constant([0.0, 0.1, scale])) for scale in (beyond, bound))
     assert torch.equal(low, floor)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@given(data=st.data())
+def test_of_extreme_parameters_values_and_gradients_are_finite(channels: int, data: st.DataObject) -> None:
+    """In float32, in which networks are trained, at every grey value."""
+    parameters = data.draw(extreme_mixture_parameters(channels)).expand(256, -1, 1, 1).clone().requires_grad_()
+    likelihood = LogisticMixture(channels, parameters.shape[1] // (3 if channels == 1 else 10))
+    nll = likelihood.nll(GREYS.float()[:, None, None, None].expand(-1, channels, 1, 1), parameters)
+    nll.sum().backward()
+    assert nll.isfinite().all()
+    assert parameters.grad is not None
+    assert parameters.grad.isfinite().all()
+    sampled = likelihood.sample(parameters.detach(), torch.Generator().manual_seed(0))
+    assert ((sampled >= 0) & (sampled <= 1)).all()
+
+
+@given(extreme_mixture_parameters(1))
+def test_of_extreme_parameters_the_probabilities_sum_to_one_in_float32(parameters: Tensor) -> None:
+    """Up to rounding: y - m is off by up to 3 * 2^-24, so the end that two bins share by 6 * 2^-24 / s with s >= e^-7, in a density
+    of at most 1/4; as bins are then 8.6 wide, one end counts: 1e-4. The sum over bins where s is large has less."""
+    likelihood = LogisticMixture(1, parameters.shape[1] // 3)
+    nll = likelihood.nll(GREYS.float()[:, None, None, None], parameters.expand(256, -1, 1, 1))
+    assert (nll >= 0).all()
+    assert float((-nll.double()).exp().sum()) == pytest.approx(1, abs=2e-4)
+
+
+def test_what_all_weights_have_in_common_means_nothing() -> None:
+    """To the last digit that is left of their differences: 1e6 and differences of eighths are exact in float32."""
+    likelihood = LogisticMixture(1, 3)
+    weights, rest = torch.tensor([0.5, -1.25, 2.0]), torch.tensor([-0.5, 0.1, 0.6, -3.0, -2.0, -4.0])
+    here, far = (torch.cat([weights + offset, rest])[None, :, None, None] for offset in (0.0, 1e6))
+    x = GREYS.float()[:, None, None, None]
+    assert torch.equal(likelihood.nll(x, far.expand(256, -1, 1, 1)), likelihood.nll(x, here.expand(256, -1, 1, 1)))
+    one, two = (likelihood.sample(p.expand(2000, -1, 1, 1), torch.Generator().manual_seed(0)) for p in (here, far))
+    assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
