@@ -34,9 +34,10 @@ class State:
         self.accelerator, self.step, self.seconds = accelerator, 0, 0.0
         self.skipped = self.skipped_in_a_row = 0
         self.identity = identity
+        # copied before `prepare`, which has the forward pass of what it is given compute in lower precision
+        self.ema = AveragedModel(model, accelerator.device, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
         optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.ema = AveragedModel(self.bare, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
         # on the bare optimizer: one step of ours is one step of the schedule, however many processes share it
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, share)
 

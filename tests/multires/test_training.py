@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from multires import checkpoints, training
@@ -351,3 +352,41 @@ def test_where_numbers_stop_being_finite_the_first_module_is_named(skip_above: f
 
     with pytest.raises(MultiresError, match=r"loss (nan|inf).*; the first number that is not finite comes from .* in second, or"):
         list(fit(Breaking(), loss, batches, replace(CONFIG, skip_above=skip_above, log_every=1), tmp_path))
+
+
+def test_in_bfloat16_the_average_is_evaluated_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `accelerate launch --mixed_precision bf16` asks: the steps compute in it, evaluation and what is handed out do not."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    trained, evaluated = set(), []
+
+    class Linears(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            if self.training:
+                trained.add(y.dtype)
+            return self.second(y)  # type: ignore[no-any-return]
+
+    def in_float32(model: nn.Module) -> bool:
+        (x, _), weights = batches(99), model.state_dict()
+        y = x @ weights["first.weight"].T + weights["first.bias"]
+        expected = y @ weights["second.weight"].T + weights["second.bias"]
+        with torch.no_grad():
+            return torch.allclose(model(x), expected, rtol=1e-5, atol=1e-6)
+
+    def test(model: nn.Module) -> float:
+        evaluated.append(in_float32(model))
+        return 0.0
+
+    AcceleratorState._reset_state()  # it reads the environment once a process
+    try:
+        *_, finished = fit(Linears(), loss, batches, CONFIG, tmp_path, evaluate=test)
+    finally:
+        AcceleratorState._reset_state()
+    assert trained == {torch.bfloat16}
+    assert evaluated == [True] * 3
+    assert isinstance(finished, Finished)
+    assert in_float32(finished.model)
