@@ -14,7 +14,7 @@ STUDIES = {
 INTRODUCTION = """# Studies of HVAEs
 
 Written by `docs/generate.py` from what `multires study NAME --json docs/NAME.json` measured on the finished runs. All networks of a
-study have one training: {images}, batches of {batch}, {steps:,} steps, {seeds} seeds. `own-k` takes k steps at each resolution but the
+study have one training: {images}, batches of {batch}, {steps:,} steps, {seeds} seeds ({more}). `own-k` takes k steps at each resolution but the
 coarsest with cells of their own, `shared-r` takes r with one cell for each resolution, `normalised-k` is `own-k` with its state
 normalised after each step. NLL is -ELBO over all {tested:,} test images, in nats, the mean over seeds with its 95 % t-interval.
 Steps a second and the memory of a training step above the network's are measured on two threads of one machine, one network after another.
@@ -36,7 +36,8 @@ def page() -> str:
             images=f"{base.data} average-pooled to {side} x {side}, binarised: {base.binarise}",
             batch=base.training.batch,
             steps=rows[0]["training_steps"],
-            seeds=len(rows[0]["seeds"]),
+            seeds=len(hvae_studies.SEEDS),
+            more=f"{len(hvae_studies.PAIR_SEEDS)} of {' and '.join(hvae_studies.PAIR)}",
             tested=rows[0]["test_images"],
         )
     ]
@@ -57,7 +58,7 @@ def _differences(rows: list[dict[str, Any]]) -> str:
     lines = ["| network | parameters over those of own-3 | NLL over that of own-3 (95 % over seeds) |", "|---|---|---|"]
     for label in sorted(nll):
         if label != "own-3":
-            over = [a - b for a, b in zip(nll[label], nll["own-3"], strict=True)]
+            over = [a - b for a, b in zip(nll[label], nll["own-3"], strict=False)]
             low, high = hvae_studies.interval(over)
             share = f"{parameters[label] / parameters['own-3']:.3f}"
             lines.append(f"| {label} | {share} | {sum(over) / len(over):+.2f} ({low:+.2f} to {high:+.2f}) |")

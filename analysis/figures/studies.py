@@ -46,15 +46,17 @@ def costs(evidence: Evidence) -> Figure:
     names = [f"{label}\n{int(a[f'parameters {label}']):,} parameters" for label in labels]
     figure = Figure(figsize=(9.6, 3.4))
     each, over = figure.subplots(1, 2, width_ratios=(len(labels), len(labels) - 0.5))
-    values = np.array([a[f"nll {label}"] for label in labels])
-    each.plot(range(len(labels)), values, "-", color=GREY, lw=0.6, zorder=1)
+    values = [a[f"nll {label}"] for label in labels]
+    for seed in range(max(map(len, values))):
+        of = [(at, row[seed]) for at, row in enumerate(values) if seed < len(row)]
+        each.plot(*zip(*of, strict=True), "-", color=GREY, lw=0.6, zorder=1)
     for at, (row, color) in enumerate(zip(values, (BLUE, ORANGE, GREEN, RED), strict=False)):
         each.plot([at] * len(row), row, "o", color=color)
     each.set_xticks(range(len(labels)), names)
     each.set(ylabel="-ELBO, nats an image", title="lines join networks of one seed", xlim=(-0.4, len(labels) - 0.6))
     for at, (label, color) in enumerate(zip(labels[1:], (ORANGE, GREEN, RED), strict=False)):
         low, high = a[f"over {label}"]
-        differences = a[f"nll {label}"] - a[f"nll {labels[0]}"]
+        differences = [x - y for x, y in zip(a[f"nll {label}"], a[f"nll {labels[0]}"], strict=False)]
         over.plot([at, at], [low, high], "-", color=color, lw=5, alpha=0.3)
         over.plot([at] * len(differences), differences, "o", color=color)
     over.axhline(0, color=GREY, lw=0.8)
