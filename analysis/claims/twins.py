@@ -11,10 +11,10 @@ from analysis import oracle, wiener
 from analysis.capture import capture
 from analysis.evidence import Check, Context, Control, Evidence, Skipped, claim
 from analysis.levelwise import Operator, truncation
-from analysis.measure import Defects, checks_over_fields, controls_over_fields, gap, keep_worst, relative, size
-from multires.pooling import blur, maximum
+from analysis.measure import BOUNDS, FLOOR, Defects, checks_over_fields, controls_over_fields, gap, keep_worst, relative, size
+from multires.pooling import blur, maximum, subsample
 from multires.spaces import Function, dimension, resolution
-from multires.unet import HaarUNet
+from multires.unet import HaarUNet, LinearUNet
 
 KEEP_EVERY = 10
 OPTIMUM_BOUND, WRONG_TARGET_FLOOR = 0.01, 0.1
@@ -90,7 +90,8 @@ def c1(context: Context) -> Evidence:
     "L2-optimality passes down: trained into V_j, a linear U-Net finds P_j of the best operator into V_J, at every resolution.",
     formula=r"\arg\min_U \mathbb{E}\|U x - P_j w\|^2 = P_j\, C (C + s^2 I)^{-1},\qquad w \sim N(0, C),\; x = w + s\,\epsilon",
     kind="convergence",
-    control="the wrong target: the optimum into V_(j+1); the projection alone, which leaves the noise in",
+    control="the wrong target: the optimum into V_(j+1); the projection alone, which leaves the noise in; subsampling, and an"
+    " embedding one cell off, in place of the network's own",
     functions=["multires.unet.LinearUNet", "multires.pooling.average"],
 )
 def c4(context: Context) -> Evidence:
@@ -111,11 +112,40 @@ def c4(context: Context) -> Evidence:
         found += [
             Control(f"distance of U_{j} from P_{j + 1} W, {name}", value, WRONG_TARGET_FLOOR) for j, value in enumerate(wrong)
         ]
+        structure, broken = _structure(data, context)
+        checks += [Check(f"{name}: {what}", value, BOUNDS[torch.float64]) for what, value in structure.items()]
+        found += [Control(f"{name}: {what}", value, FLOOR) for what, value in broken.items()]
         finest = data.resolution
         noisy = wiener.distance(data.projections[finest], data.wiener)
         found.append(Control(f"{name}: P_{finest} alone, distance from P_{finest} W", noisy, WRONG_TARGET_FLOOR))
         arrays |= {f"steps_{number}": np.array([s for s, _ in curve]), f"distances_{number}": np.array([v for _, v in curve])}
     return Evidence(checks, found, arrays | {"cases": np.array(list(cases))})
+
+
+def _structure(data: wiener.Gaussian, context: Context) -> tuple[Defects, Defects]:
+    """How far the linear U-Net, at random weights, is from pooling by averages and embedding; and from two others.
+
+    Its dense maps would make up for any other pooling, so the optimum alone does not show that it has this one.
+    """
+    d, found, broken = data.dimension, Defects(), Defects()
+    net = LinearUNet(data.resolution, d).double()
+    for weight in net.parameters():
+        weight.data = context.normal(*weight.shape)
+    with torch.no_grad(), capture(net, ["down.*", "up.*"], inputs=True) as record:
+        outputs = net(data.shaped(data.identity))
+    for j in range(data.resolution):
+        wide = record[f"down.{data.resolution - j - 1}"].tensor.unflatten(1, (-1, *[2 ** (j + 1)] * d))
+        truth = torch.from_numpy(oracle.approximation(wide.numpy(), d))
+        pooled = record[f"up.{j}"].inputs[0][0].reshape(truth.shape)
+        keep_worst(found, "pooled = approximations", gap(pooled, truth, wide))
+        keep_worst(broken, "pooled = approximations: subsampling", gap(subsample(wide), truth, wide))
+        detail = record[f"up.{j + 1}"].tensor.reshape(outputs[j + 1].shape)
+        below = outputs[j].numpy()
+        embedded, shifted = (detail + torch.from_numpy(oracle.repeat(x, d)) for x in (below, np.roll(below, 1, -1)))
+        keep_worst(found, "output = embedded output below + skip", gap(outputs[j + 1], embedded, embedded))
+        if j:  # a single cell has nowhere to go
+            keep_worst(broken, "output = embedded output below + skip: shifted", gap(outputs[j + 1], shifted, embedded))
+    return found, broken
 
 
 def _small_patches(context: Context) -> Tensor:

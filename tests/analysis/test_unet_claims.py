@@ -21,11 +21,11 @@ from analysis.capture import capture
 from analysis.claims import twins, unets
 from analysis.evidence import REGISTRY, Context, Evidence, Skipped
 from analysis.filters import WAVELETS
-from multires import data, tasks
+from multires import data, tasks, unet
 from multires.configs import PRESETS
 from multires.data import Images
 from multires.patches import split
-from multires.pooling import average, maximum
+from multires.pooling import average, maximum, subsample
 from multires.spaces import embed, norm
 from multires.unet import HaarUNet, UNet
 from tests.strategies import fields
@@ -346,6 +346,29 @@ def test_c4_falls_where_the_projection_alone_is_the_optimum(monkeypatch: pytest.
     verdict, why = measured("C4").judge()
     assert verdict == "not supported"
     assert "P_2 alone" in why
+
+
+@pytest.mark.claim("C4")
+@pytest.mark.parametrize(
+    ("part", "other", "seen"),
+    [
+        ("average", subsample, "pooled = approximations"),
+        ("embed", lambda x: embed(x.roll(1, -1)), "output = embedded output below + skip"),
+        ("embed", lambda x: 1.001 * embed(x), "output = embedded output below + skip"),
+    ],
+)
+def test_c4_sees_a_linear_unet_of_another_make(
+    part: str, other: Callable[[Tensor], Tensor], seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that could find the optimum all the same."""
+    monkeypatch.setattr(
+        wiener, "descend", lambda data, steps, seed: [(0, [data.projected(data.wiener, j) for j in range(data.resolution + 1)])]
+    )
+    assert measured("C4").judge() == ("supported", "")
+    monkeypatch.setattr(unet, part, other)
+    verdict, why = measured("C4").judge()
+    assert verdict == "not supported"
+    assert seen in why
 
 
 def _context(*batches: Tensor) -> Context:
