@@ -102,19 +102,17 @@ class LogisticMixture:
 
     def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Multiples of 1/255 in [0, 1], of shape (batch, channels, n, n)."""
-        weights, means, log_scales, coefficients = self._split(parameters)
-        uniform = _uniform(weights, generator)
-        chosen = (weights - (-uniform.log()).log()).argmax(1, keepdim=True)  # the Gumbel-max trick
-
-        def pick(values: Tensor) -> Tensor:
-            return values.gather(2, chosen[:, None].expand(-1, values.shape[1], -1, -1, -1))[:, :, 0]
-
-        m, scale = pick(means), pick(log_scales).exp()
+        each = full(parameters).unflatten(1, (-1, self.mixtures))  # (batch, number, component, n, n), the weights first
+        uniform = _uniform(each[:, 0], generator)
+        chosen = (each[:, 0] - (-uniform.log()).log()).argmax(1, keepdim=True)  # the Gumbel-max trick
+        one = each.gather(2, chosen[:, None].expand(-1, each.shape[1], -1, -1, -1))[:, :, 0]
+        _, m, log_scales, coefficients = LogisticMixture(self.channels, mixtures=1)._split(one)
+        m, scale = m[:, :, 0], log_scales[:, :, 0].exp()
         uniform = _uniform(m, generator)
         y = m + scale * torch.logit(uniform, eps=torch.finfo(m.dtype).tiny)
         if coefficients is None:
             return _rounded(y)
-        c = pick(coefficients)
+        c = coefficients[:, :, 0]
         red = _rounded(y[:, 0])
         green = _rounded(y[:, 1] + c[:, 0] * (2 * red - 1))
         blue = _rounded(y[:, 2] + c[:, 1] * (2 * red - 1) + c[:, 2] * (2 * green - 1))
