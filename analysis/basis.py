@@ -92,7 +92,7 @@ def identify(net: nn.Module, levels: int, fit_on: Tensor, score_on: Tensor) -> d
     scores = {key: Score() for key in where}
     for key, features, targets in _rows(net, levels, score_on):
         scores[key].update(read[key](features), targets)
-    return {side: _best_places([scores[side, level] for level in range(1, levels + 1)]) for side in ("encoder", "decoder")}
+    return {side: best_places([scores[side, level] for level in range(1, levels + 1)]) for side in ("encoder", "decoder")}
 
 
 def _require_identifiable(net: nn.Module, levels: int, *images: Tensor) -> None:
@@ -118,7 +118,8 @@ def _rows(net: nn.Module, levels: int, inputs: Tensor) -> Iterator[tuple[tuple[S
             yield (side, level), found[name], targets[side][level - 1]
 
 
-def _best_places(scores: list[Score]) -> Identification:
+def best_places(scores: list[Score]) -> Identification:
+    """Each basis at the place that serves it best, from scores of the targets of `approximations`."""
     intervals = [score.interval(samples=200) for score in scores]
     table = np.array([[i.estimate.numpy(), i.low.numpy(), i.high.numpy()] for i in intervals])
     table = table.reshape(len(scores), 3, len(WAVELETS), -1)

@@ -12,19 +12,22 @@ from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
 
 CANDIDATES = ("hvae-mnist", "hvae-digits")
+SHARED = ("hvae-mnist-shared", "hvae-digits-shared")
 
 
 @cache
-def reference() -> tuple[str, HVAE, HVAERun, Tensor]:
+def reference(candidates: tuple[str, ...] = CANDIDATES) -> tuple[str, HVAE, HVAERun, Tensor]:
     """(Name, network, run, test images) of shipped weights: MNIST's if its images are here, else those of the digits."""
-    for candidate in CANDIDATES:
+    for candidate in candidates:
         if candidate not in pretrained.names():
             continue
         hvae, run = pretrained.load_hvae(candidate)
         source = download.SOURCES.get(run.data)
         if source is None or all(download.present(run.data, file) for file in source.files):
             return candidate, hvae, run, hvae_runs.held_out(run)
-    raise Skipped("no shipped HVAE whose images are on this machine: multires train hvae digits, then multires evaluate --ship")
+    raise Skipped(
+        f"of {' and '.join(candidates)} none ships whose images are on this machine; multires data fetch mnist brings MNIST's"
+    )
 
 
 def untrained(run: HVAERun) -> HVAE:

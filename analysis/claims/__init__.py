@@ -1,5 +1,5 @@
 """Importing this package registers every claim."""
 
-from analysis.claims import brownian, convergence, diffusions, exactness, hvaes, pooling, spaces, twins, unets
+from analysis.claims import brownian, convergence, diffusions, exactness, hvaes, learned, pooling, spaces, twins, unets
 
-__all__ = ["brownian", "convergence", "diffusions", "exactness", "hvaes", "pooling", "spaces", "twins", "unets"]
+__all__ = ["brownian", "convergence", "diffusions", "exactness", "hvaes", "learned", "pooling", "spaces", "twins", "unets"]
