@@ -81,7 +81,7 @@ class Nats:
     """The ELBO, and the KL of each step and of each resolution, in nats."""
 
     def __init__(self, hvae: HVAE) -> None:
-        self._sides = sides(hvae)
+        self._sides = np.array(sides(hvae))
         self._kl: list[Tensor] = []
         self._nll: list[Tensor] = []
 
@@ -90,12 +90,16 @@ class Nats:
         self._kl.append(torch.stack([step.kl() for step in batch.steps], 1).cpu())
         self._nll.append(batch.nll.cpu())
 
+    @property
+    def elbo(self) -> Tensor:
+        """Image by image, in their order."""
+        return -torch.cat(self._nll) - torch.cat(self._kl).sum(1)
+
     def found(self) -> Arrays:
-        """The ELBO with its interval and the KL of each step, means over images; the KL of all steps at each resolution."""
-        kl, nll = torch.cat(self._kl).double(), torch.cat(self._nll)
-        each = kl.mean(0).numpy()
-        by_resolution = [each[np.array(self._sides) == side].sum() for side in dict.fromkeys(self._sides)]
-        return {"elbo": mean(-nll - kl.sum(1)), "kl": each, "kl by resolution": np.array(by_resolution)}
+        """The ELBO with its interval; the KL of each step and of all steps at each resolution, means over images."""
+        kl = torch.cat(self._kl).double().mean(0).numpy()
+        by_resolution = [kl[self._sides == side].sum() for side in dict.fromkeys(self._sides.tolist())]
+        return {"elbo": mean(self.elbo), "kl": kl, "kl by resolution": np.array(by_resolution)}
 
 
 def sides(hvae: HVAE) -> list[int]:

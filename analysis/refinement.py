@@ -37,6 +37,5 @@ def refined(hvae: HVAE, resolution: int, count: int, h: float | None = None) -> 
 
 def shared(hvae: HVAE) -> list[int]:
     """The resolutions, by index, where one cell takes two or more steps, from the coarsest."""
-    return list(
-        dict.fromkeys(a.resolution for a, b in pairwise(hvae.timetable) if (a.resolution, a.cell) == (b.resolution, b.cell))
-    )
+    pairs = pairwise((moment.resolution, moment.cell) for moment in hvae.timetable)
+    return list(dict.fromkeys(before[0] for before, after in pairs if before == after))

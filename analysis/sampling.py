@@ -35,18 +35,18 @@ def given_first(hvae: HVAE, images: Tensor, seed: int) -> Iterator[Tensor]:
         yield framed(hvae, hvae.likelihood.mean(hvae.decode(last.state)))
 
 
-def errors(hvae: HVAE, images: Tensor, seed: int, permuted: bool = False) -> Tensor:
-    r"""$\|x_K - x\|$ in $L^2$ over the scored pixels, of shape (images, K), x_K decoded with the first K latents of x.
+def errors(hvae: HVAE, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    r"""$\|x_K - x\|$ and, as the control, $\|x_K - y\|$ in $L^2$ over the scored pixels, each of shape (images, K).
 
-    Permuted, as the control: with those of the image before it.
+    x_K is decoded with the first K latents of x, and y is the image after x.
     """
     found = []
-    told = images.roll(1, 0) if permuted else images
-    for number, (part, source) in enumerate(zip(images.split(BATCH), told.split(BATCH), strict=True)):
-        x = hvae.crop(part)
-        given = given_first(hvae, source, seed + 2 * number)
-        found.append(torch.stack([(hvae.crop(y).cpu() - x).square().flatten(1).mean(1).sqrt() for y in given], 1))
-    return torch.cat(found)
+    others = images.roll(-1, 0)
+    for number, (part, other) in enumerate(zip(images.split(BATCH), others.split(BATCH), strict=True)):
+        given = torch.stack([hvae.crop(x).cpu() for x in given_first(hvae, part, seed + 2 * number)], 1)
+        found.append([(given - hvae.crop(x)[:, None]).square().flatten(2).mean(2).sqrt() for x in (part, other)])
+    own, of_others = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return own, of_others
 
 
 @torch.no_grad()

@@ -14,12 +14,17 @@ from multires.hvae import HVAE
 
 
 class Bases:
-    """The unexplained fraction of every basis at every step between the coarsest and the finest resolution."""
+    """The unexplained fraction of every basis at steps between the coarsest and the finest resolution.
 
-    def __init__(self, hvae: HVAE) -> None:
-        at = sides(hvae)
+    Only after the last step of each resolution, where asked for. Permuted, as the control: of the image that the state before in
+    the batch comes to.
+    """
+
+    def __init__(self, hvae: HVAE, *, last: bool = False, permuted: bool = False) -> None:
+        at = [*sides(hvae), 0]
         finest = hvae.config.resolutions[0].size
-        self.steps = [k for k, side in enumerate(at) if 1 < side < finest]
+        self._permuted = permuted
+        self.steps = [k for k in range(hvae.config.steps) if 1 < at[k] < finest and not (last and at[k] == at[k + 1])]
         self.sides = [at[k] for k in self.steps]
         self._levels = [(finest // side).bit_length() - 1 for side in self.sides]
         self._fits = [Ridge() for _ in self.steps]
@@ -31,6 +36,8 @@ class Bases:
         if not self.steps:
             return
         grey = batch.decoded.mean(1, keepdim=True).cpu()
+        if self._permuted:
+            grey = grey.roll(1, 0)
         truth = approximations(grey, max(self._levels))
         if batch.held_out:
             self._readouts = self._readouts or [fit.solve() for fit in self._fits]

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.evidence import Evidence
-from analysis.figures import diffusions, foundation, unets
+from analysis.figures import diffusions, foundation, hvaes, unets
 from analysis.figures.margins import margins
 from analysis.figures.style import STYLE
 
@@ -32,6 +32,10 @@ FIGURES: dict[str, Draw] = {
     "D2": diffusions.orders,
     "D4": diffusions.stability,
     "D6": diffusions.gains,
+    "E1": hvaes.time,
+    "E4": hvaes.sampling,
+    "E5": hvaes.bases,
+    "E6": hvaes.steps,
 }
 """The claims with a figure of their own."""
 
@@ -56,6 +60,12 @@ CAPTIONS = {
     "D4": "Inside the black line a step shrinks the state. On the diagonal, a = b, two steps reach twice as far as one.",
     "D6": "Left: from a point mass the constant is 1/t, from a spread start it is bounded. Middle and right: what cells of an HVAE"
     " do, whatever that is; lines are medians, bands all samples, dotted lines changes of resolution.",
+    "E1": "Left: the norm from step to step. Right: what is missing of a perfect correlation with depth, and of the time read from"
+    " the states; the trained network has to lie left of the line, everything else right of it.",
+    "E4": "Above: from left to right an image tells more of its latents; what is not told is drawn, on the same noise. Below left:"
+    " colder samples vary less. Right: how near samples come to the image, how likely they are, and how much steps amplify.",
+    "E5": "Rows: steps. Columns: bases. Outlined: the basis whose approximations of the decoded image the state carries best.",
+    "E6": "Blue: the same time in more or fewer steps. Red: as many steps of full length. The band is 5 % of the ELBO.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (
