@@ -39,3 +39,8 @@ def shared(hvae: HVAE) -> list[int]:
     """The resolutions, by index, where one cell takes two or more steps, from the coarsest."""
     pairs = pairwise((moment.resolution, moment.cell) for moment in hvae.timetable)
     return list(dict.fromkeys(before[0] for before, after in pairs if before == after))
+
+
+def counts(steps: int) -> list[int]:
+    """The numbers of steps that a curve is drawn through: one fewer, as many, one more, twice as many."""
+    return [steps - 1, steps, steps + 1, 2 * steps]

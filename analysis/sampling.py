@@ -67,6 +67,17 @@ def at_temperatures(hvae: HVAE, columns: int, seed: int) -> Tensor:
     return torch.stack(rows)
 
 
+def sheets(hvae: HVAE, images: Tensor, columns: int, seed: int) -> dict[str, np.ndarray]:
+    """What the figure of sampling shows: images, what their first K latents give, samples at each temperature."""
+    given = torch.stack([hvae.crop(x).cpu() for x in given_first(hvae, images, seed)], 1)
+    samples = at_temperatures(hvae, columns, seed)
+    return {
+        "sheet images": hvae.crop(images).cpu().numpy(),
+        "sheet given": given.numpy(),
+        "sheet temperatures": hvae.crop(samples).numpy(),
+    }
+
+
 def elbo(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
     """The ELBO of each image in nats, shape (images,)."""
     return torch.cat([part.elbo for part in bounds.bounds(hvae, images, 0, seed)])

@@ -50,8 +50,6 @@ class Bases:
 
     def found(self) -> Arrays:
         """Steps and their resolutions; unexplained fractions of each basis, (step, wavelet), with intervals over images."""
-        if not self.steps:
-            return {"basis steps": np.array([], int)}
         scores = best_places(self._scores)
         return {
             "basis steps": np.array(self.steps) + 1,

@@ -123,13 +123,9 @@ def e4(context: Context) -> Evidence:
         "temperatures": sampling.TEMPERATURES,
         "elbo of samples": np.stack([inference.mean(e) for e in of_samples.values()]),
         "elbo of images": inference.mean(of_images),
-        "sheet images": net.crop(several[:ROWS]).numpy(),
-        "sheet given": torch.stack([net.crop(x) for x in sampling.given_first(net, several[:ROWS], context.seed)], 1).numpy(),
-        "sheet temperatures": net.crop(sampling.at_temperatures(net, COLUMNS, context.seed).flatten(0, 1))
-        .unflatten(0, (-1, COLUMNS))
-        .numpy(),
         "sides": np.array(inference.sides(net)),
     }
+    arrays |= sampling.sheets(net, several[:ROWS], COLUMNS, context.seed)
     for label, hvae in (("trained", net), ("untrained", reference.untrained(run))):
         generator = torch.Generator().manual_seed(context.seed)
         arrays[f"{label} gain"] = gains.cell_gains(hvae, SAMPLES, generator).numpy()
@@ -207,25 +203,25 @@ def e6(context: Context) -> Evidence:
     """The change of the ELBO at each resolution whose cell is shared, paired by image, at the far end of a 99.9 % interval."""
     name, net, _, images = reference.reference(reference.SHARED)
     images = _first(images, context, MORE)
+
+    def elbo(index: int, count: int, h: float | None = None) -> Tensor:
+        return sampling.elbo(refinement.refined(net, index, count, h), images, context.seed)
+
     whole = sampling.elbo(net, images, context.seed)
     checks, controls = [], []
     arrays: Arrays = {"elbo": inference.mean(whole)}
     for index in refinement.shared(net):
         r = net.config.resolutions[index]
-        curve = {r.steps: whole}, {r.steps: whole}
-        for count in (r.steps - 1, r.steps + 1, 2 * r.steps):
-            curve[0][count] = sampling.elbo(refinement.refined(net, index, count), images, context.seed)
-        for count in (r.steps - 1, r.steps + 1):
-            curve[1][count] = sampling.elbo(refinement.refined(net, index, count, 1.0), images, context.seed)
-        near, full = ([_changed(c[r.steps + by], whole) for by in (-1, 1)] for c in curve)
-        what = f"change of the ELBO, r' = {r.steps} +- 1, {r.size} x {r.size}"
-        checks.append(Check(f"{what}, 99.9 %", max(far for _, far in near), ALIKE))
-        controls.append(Control(f"{what}: h = 1", max(close for close, _ in full), ALIKE))
+        curve = {count: whole if count == r.steps else elbo(index, count) for count in refinement.counts(r.steps)}
+        full = {r.steps - 1: elbo(index, r.steps - 1, 1.0), r.steps: whole, r.steps + 1: elbo(index, r.steps + 1, 1.0)}
+        near, away = ([_changed(c[r.steps + by], whole) for by in (-1, 1)] for c in (curve, full))
+        what = f"change of the ELBO, r' = {r.steps} +- 1, {r.size} x {r.size}, 99.9 %"
+        checks.append(Check(what, max(far for _, far in near), ALIKE))
+        controls.append(Control(f"{what}: h = 1", max(close for close, _ in away), ALIKE))
         arrays[f"r {r.size}"] = np.array(r.steps)
-        for label, values in zip(("refined", "full steps"), curve, strict=True):
-            ordered = sorted(values)
-            arrays[f"{label} {r.size} counts"] = np.array(ordered)
-            arrays[f"{label} {r.size} elbo"] = np.stack([inference.mean(values[count]) for count in ordered])
+        for label, values in (("refined", curve), ("full steps", full)):
+            arrays[f"{label} {r.size} counts"] = np.array(list(values))
+            arrays[f"{label} {r.size} elbo"] = np.stack([inference.mean(each) for each in values.values()])
     return Evidence(checks, controls, arrays, f"{name}, {len(images):,} test images")
 
 

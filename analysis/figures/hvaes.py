@@ -44,6 +44,19 @@ def _over_time(axes: Axes, a: Arrays) -> np.ndarray:
     return np.asarray(t)
 
 
+def nats(evidence: Evidence) -> Figure:
+    """The KL of each step, and of all steps at each resolution."""
+    a = evidence.arrays
+    figure = Figure(figsize=(7.2, 3.0))
+    axes = figure.subplots()
+    t = _over_time(axes, a)
+    axes.bar(t, a["kl"], 0.7 / len(t), color=BLUE)
+    sides = list(dict.fromkeys(a["sides"].tolist()))
+    said = ", ".join(f"{side} x {side} {kl:.2f}" for side, kl in zip(sides, a["kl by resolution"], strict=True))
+    axes.set_title(f"KL of each step in nats; {said}; ELBO {a['elbo'][0]:.2f}", pad=16)
+    return figure
+
+
 def time(evidence: Evidence) -> Figure:
     """E1: the norm of the state against time, and what is missing of growth and of the read-outs of time."""
     a = evidence.arrays
