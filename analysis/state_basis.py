@@ -1,7 +1,8 @@
 r"""Basis identification in the decoder of an HVAE: which wavelet's approximations of the image to come does a state carry?
 
 At each step of resolution j, J > j > 0, one linear read-out from the channels of a cell of the state to PyWavelets' approximation
-of the decoded image at level J - j, in every basis of `analysis.filters`, as `analysis.basis` has it. At resolution J all bases
+of the decoded image at level J - j, in every basis of `analysis.filters`, as `analysis.basis` has it. Both are taken from their mean
+over the batch in each cell: else a state would explain the average image, which it knows from where it is. At resolution J all bases
 have the same approximation, the image, and at 0 too, its mean: there is nothing to tell apart.
 """
 
@@ -38,11 +39,12 @@ class Bases:
         grey = batch.decoded.mean(1, keepdim=True).cpu()
         if self._permuted:
             grey = grey.roll(1, 0)
-        truth = approximations(grey, max(self._levels))
+        truth = approximations(grey - grey.mean(0), max(self._levels))
         if batch.held_out:
             self._readouts = self._readouts or [fit.solve() for fit in self._fits]
         for k, number in enumerate(self.steps):
             state, target = batch.steps[number].state.cpu(), truth[self._levels[k] - 1]
+            state = state - state.mean(0)
             if batch.held_out:
                 self._scores[k].update(self._readouts[k](state), target)
             else:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from analysis.evidence import Evidence
 from analysis.figures.style import BLUE, GREY, ORANGE, RED, SMALLEST
@@ -44,6 +44,14 @@ def _over_time(axes: Axes, a: Arrays) -> np.ndarray:
     return np.asarray(t)
 
 
+def _log(axes: Axes) -> None:
+    """A logarithmic axis whose labels are plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def nats(evidence: Evidence) -> Figure:
     """The KL of each step, and of all steps at each resolution."""
     a = evidence.arrays
@@ -53,7 +61,7 @@ def nats(evidence: Evidence) -> Figure:
     axes.bar(t, a["kl"], 0.7 / len(t), color=BLUE)
     sides = list(dict.fromkeys(a["sides"].tolist()))
     said = ", ".join(f"{side} x {side} {kl:.2f}" for side, kl in zip(sides, a["kl by resolution"], strict=True))
-    axes.set_title(f"KL of each step in nats; {said}; ELBO {a['elbo'][0]:.2f}", pad=16)
+    axes.set_title(f"KL of each step in nats\nby resolution: {said}; ELBO {a['elbo'][0]:.2f}", pad=16)
     return figure
 
 
@@ -66,7 +74,7 @@ def time(evidence: Evidence) -> Figure:
     for label, colour, (low, middle, high) in _networks(a, "norm"):
         left.plot(t, middle, "o-", color=colour, label=label)
         left.fill_between(t, low, high, color=colour, alpha=0.2, lw=0)
-    left.set_yscale("log")
+    _log(left)
     left.set_title("norm of the state, median and 90 % of images", pad=16)
     left.legend()
     _missing(right, a, judged=bool(evidence.checks))
@@ -128,9 +136,9 @@ def sampling(evidence: Evidence) -> Figure:
     axes = above.subplots()
     _sheet(axes, np.concatenate([a["sheet images"][:, None], a["sheet given"]], 1))
     counts = a["counts"].tolist()
-    names = ["image", *(f"K = {k}" for k in counts[:-1]), "all"]
+    names = ["image", *(f"K = {k}" for k in counts)]
     names[1] += "\nsample"
-    names[-1] += "\nreconstruction"
+    names[-1] += "\nrebuilt"
     axes.set_xticks(_ticks(len(names), side), names, fontsize=7)
     axes.xaxis.tick_top()
     axes.set_yticks([])
@@ -160,7 +168,7 @@ def sampling(evidence: Evidence) -> Figure:
             low, middle, high = np.quantile(values, (0, 0.5, 1), axis=1)
             axes.plot(t, middle, "o-", color=colour, label=label)
             axes.fill_between(t, low, high, color=colour, alpha=0.2, lw=0)
-        axes.set_yscale("log")
+        _log(axes)
         axes.set_xlabel("t; above: cells a side")
         axes.set_title(title, pad=14)
         axes.legend()
