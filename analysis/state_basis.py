@@ -1,9 +1,9 @@
 r"""Basis identification in the decoder of an HVAE: which wavelet's approximations of the image to come does a state carry?
 
 At each step of resolution j, J > j > 0, one linear read-out from the channels of a cell of the state to PyWavelets' approximation
-of the decoded image at level J - j, in every basis of `analysis.filters`, as `analysis.basis` has it. Both are taken from their mean
-over the batch in each cell: else a state would explain the average image, which it knows from where it is. At resolution J all bases
-have the same approximation, the image, and at 0 too, its mean: there is nothing to tell apart.
+of the decoded image at level J - j, in every basis of `analysis.filters`, as `analysis.basis` has it. Both are taken from their
+mean over the batch in each cell: else a state would explain the average image, which it knows from where it is. At resolution J
+all bases have the same approximation, the image, and at 0 too, its mean: there is nothing to tell apart.
 """
 
 import numpy as np
