@@ -23,7 +23,7 @@ CONSTANT = Images(
 )
 
 
-@pytest.mark.parametrize("id", REGISTRY)
+@pytest.mark.parametrize("id", [id for id in REGISTRY if not id.startswith("E")])  # those say what was found: test_learned.py
 def test_supported(id: str, measured: dict[str, Evidence]) -> None:
     evidence = measured[id]
     assert evidence.judge() == ("supported", "")
