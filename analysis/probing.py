@@ -92,8 +92,7 @@ class Probe:
         }
         nats = []
         for t in sampling.TEMPERATURES:
-            drawn = sampling.drawn(self.hvae, len(self.several), float(t), self.seed)
-            nats.append(inference.mean(sampling.elbo(self.hvae, drawn, self.seed)))
+            nats.append(inference.mean(sampling.elbo_of_samples(self.hvae, len(self.several), float(t), self.seed)))
             yield
         own, of_others = sampling.errors(self.hvae, self.several, self.seed)
         found |= {
@@ -111,19 +110,16 @@ class Probe:
 
     def _refinement(self) -> Iterator[None]:
         """The ELBO with other numbers of steps, where one cell takes several."""
-        found: dict[int, dict[int, np.ndarray]] = {}
+        found: dict[int, dict[int, Tensor]] = {}
         for index, count in self._curves:
             refined = refinement.refined(self.hvae, index, count)
-            elbo = inference.mean(sampling.elbo(refined, self.several, self.seed))
-            found.setdefault(self.hvae.config.resolutions[index].size, {})[count] = elbo
+            found.setdefault(index, {})[count] = sampling.elbo(refined, self.several, self.seed)
             yield
-        steps = {r.size: r.steps for r in self.hvae.config.resolutions}
-        arrays: Arrays = {}
-        for side, curve in found.items():
-            arrays |= {f"refined {side} counts": np.array(list(curve)), f"refined {side} elbo": np.stack(list(curve.values()))}
-            arrays |= {f"r {side}": np.array(steps[side]), "elbo": curve[steps[side]]}
-        if arrays:
-            self.found["steps"] = arrays
+        if found:
+            self.found["steps"] = {}
+        for index, curve in found.items():
+            r = self.hvae.config.resolutions[index]
+            self.found["steps"] |= refinement.arrays(r, "refined", curve, curve[r.steps])
 
     def evidence(self, name: str) -> Evidence:
         """One probe's arrays as the figures of claims read them."""

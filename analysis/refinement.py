@@ -9,7 +9,12 @@ Source: arXiv 2301.08187, section 4 (weights shared over time make the HVAE a di
 import copy
 from itertools import pairwise
 
+import numpy as np
+from torch import Tensor
+
+from analysis.inference import Arrays, mean
 from multires.hvae import HVAE, Moment
+from multires.hvae_configs import Resolution
 
 
 def refined(hvae: HVAE, resolution: int, count: int, h: float | None = None) -> HVAE:
@@ -44,3 +49,14 @@ def shared(hvae: HVAE) -> list[int]:
 def counts(steps: int) -> list[int]:
     """The numbers of steps that a curve is drawn through: one fewer, as many, one more, twice as many."""
     return [steps - 1, steps, steps + 1, 2 * steps]
+
+
+def arrays(resolution: Resolution, label: str, curve: dict[int, Tensor], whole: Tensor) -> Arrays:
+    """What the figure draws of ELBOs image by image: r, r', and the mean change from `whole` with its interval, paired by image."""
+    size, changes = resolution.size, [mean(elbo - whole) for elbo in curve.values()]
+    return {
+        "elbo": mean(whole),
+        f"r {size}": np.array(resolution.steps),
+        f"{label} {size} counts": np.array(list(curve)),
+        f"{label} {size} change": np.stack(changes),
+    }

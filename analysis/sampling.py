@@ -81,3 +81,8 @@ def sheets(hvae: HVAE, images: Tensor, columns: int, seed: int) -> dict[str, np.
 def elbo(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
     """The ELBO of each image in nats, shape (images,)."""
     return torch.cat([part.elbo for part in bounds.bounds(hvae, images, 0, seed)])
+
+
+def elbo_of_samples(hvae: HVAE, count: int, temperature: float, seed: int) -> Tensor:
+    """The ELBO of each of so many samples in nats, inferred with noise that is not the one they were drawn with."""
+    return elbo(hvae, drawn(hvae, count, temperature, seed), seed + 1)

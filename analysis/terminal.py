@@ -197,9 +197,9 @@ def show_probe(weights: str, found: dict[str, Any]) -> None:
     console.print(table)
     steps = found.get("steps", {})
     for side in (name.removeprefix("r ") for name in steps if name.startswith("r ")):
-        curve = zip(steps[f"refined {side} counts"], steps[f"refined {side} elbo"], strict=True)
-        shown = "  ".join(f"{count}: {elbo[0]:.2f}" for count, elbo in curve)
-        line(f"ELBO with other numbers of steps at {side} x {side}, trained with {steps[f'r {side}']}:  {shown}")
+        curve = zip(steps[f"refined {side} counts"], steps[f"refined {side} change"], strict=True)
+        shown = "  ".join(f"{count}: {interval(change, '{:+.2f}'.format)}" for count, change in curve if any(change))
+        line(f"change of the ELBO with r' steps at {side} x {side}, trained with {steps[f'r {side}']}:  {shown}")
 
 
 def show_bench(rows: list[dict[str, Any]]) -> None:

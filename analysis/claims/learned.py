@@ -102,7 +102,7 @@ def e4(context: Context) -> Evidence:
     many, several = _first(images, context, FIRST), _first(images, context, SEVERAL)
     of_images = _inferred(True, context.seed, context.full).elbo
     of_samples = {
-        float(t): sampling.elbo(net, sampling.drawn(net, len(many if t == 1 else several), float(t), context.seed), context.seed)
+        float(t): sampling.elbo_of_samples(net, len(many if t == 1 else several), float(t), context.seed)
         for t in sampling.TEMPERATURES
     }
     error, other = sampling.errors(net, several, context.seed)
@@ -209,7 +209,7 @@ def e6(context: Context) -> Evidence:
 
     whole = sampling.elbo(net, images, context.seed)
     checks, controls = [], []
-    arrays: Arrays = {"elbo": inference.mean(whole)}
+    arrays: Arrays = {}
     for index in refinement.shared(net):
         r = net.config.resolutions[index]
         curve = {count: whole if count == r.steps else elbo(index, count) for count in refinement.counts(r.steps)}
@@ -218,10 +218,7 @@ def e6(context: Context) -> Evidence:
         what = f"change of the ELBO, r' = {r.steps} +- 1, {r.size} x {r.size}, 99.9 %"
         checks.append(Check(what, max(far for _, far in near), ALIKE))
         controls.append(Control(f"{what}: h = 1", max(close for close, _ in away), ALIKE))
-        arrays[f"r {r.size}"] = np.array(r.steps)
-        for label, values in (("refined", curve), ("full steps", full)):
-            arrays[f"{label} {r.size} counts"] = np.array(list(values))
-            arrays[f"{label} {r.size} elbo"] = np.stack([inference.mean(each) for each in values.values()])
+        arrays |= refinement.arrays(r, "refined", curve, whole) | refinement.arrays(r, "full steps", full, whole)
     return Evidence(checks, controls, arrays, f"{name}, {len(images):,} test images")
 
 

@@ -65,7 +65,7 @@ CAPTIONS = {
     "E4": "Above: from left to right an image tells more of its latents; what is not told is drawn, on the same noise. Below left:"
     " colder samples vary less. Right: how near samples come to the image, how likely they are, and how much steps amplify.",
     "E5": "Rows: steps. Columns: bases. Outlined: the basis whose approximations of the decoded image the state carries best.",
-    "E6": "Blue: the same time in more or fewer steps. Red: as many steps of full length. The band is 5 % of the ELBO.",
+    "E6": "Blue: the same time in more or fewer steps. Red: as many steps of full length. Bands are intervals, paired by image.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (

@@ -149,6 +149,7 @@ def sampling(evidence: Evidence) -> Figure:
     axes.set_yticks(_ticks(len(a["temperatures"]), side), [f"{t:.1f}" for t in a["temperatures"]])
     axes.set_xticks([])
     axes.set_ylabel("temperature")
+    axes.set_anchor("N")
     left.suptitle("samples, the same noise in each column", fontsize=9)
     error, nats, gain, gradient = right.subplots(2, 2).flat
     _with_interval(error, a["counts"], a["error"], BLUE, "latents of the image")
@@ -171,7 +172,7 @@ def sampling(evidence: Evidence) -> Figure:
         _log(axes)
         axes.set_xlabel("t; above: cells a side")
         axes.set_title(title, pad=14)
-        axes.legend()
+    gradient.legend()
     return figure
 
 
@@ -205,25 +206,30 @@ def bases(evidence: Evidence) -> Figure:
         axes.grid(visible=False)
     steps = zip(a["trained basis steps"], a["trained basis sides"], strict=True)
     panels[0].set_yticks(range(rows), [f"step {step}, {side} x {side}" for step, side in steps])
-    figure.colorbar(shown, ax=panels, fraction=0.03).set_label("unexplained $1 - R^2$, held out")
+    bar = figure.colorbar(shown, ax=panels, fraction=0.03)
+    _log(bar.ax)
+    bar.set_label("unexplained $1 - R^2$, held out")
     return figure
 
 
 def steps(evidence: Evidence) -> Figure:
     """E6: the ELBO against the number of steps that a shared cell takes, over the same time and at full length."""
     a = evidence.arrays
-    at = [int(name.split()[1]) for name in a if name.startswith("refined") and name.endswith("elbo")]
+    at = [int(name.removeprefix("r ")) for name in a if name.startswith("r ")]
     figure = Figure(figsize=(1.0 + 3.1 * len(at), 3.5))
     panels = figure.subplots(1, len(at), sharey=True, squeeze=False)[0]
-    whole = float(a["elbo"][0])
+    near = 0.05 * abs(float(a["elbo"][0]))
     for axes, side in zip(panels, at, strict=True):
-        axes.axhspan(whole - 0.05 * abs(whole), whole + 0.05 * abs(whole), color=GREY, alpha=0.15, lw=0, label="within 5 %")
-        for kind, colour, label in (("refined", BLUE, "steps of length r/r'"), ("full steps", RED, "control: full steps")):
+        axes.axhspan(-near, near, color=GREY, alpha=0.15, lw=0, label="5 % of the ELBO")
+        for kind, colour, label in (
+            ("refined", BLUE, "steps of length r/r'"),
+            ("full steps", RED, "control: steps of full length"),
+        ):
             if f"{kind} {side} counts" in a:
-                _with_interval(axes, a[f"{kind} {side} counts"], a[f"{kind} {side} elbo"], colour, label)
+                _with_interval(axes, a[f"{kind} {side} counts"], a[f"{kind} {side} change"], colour, label)
         axes.set(xlabel="r', steps taken", title=f"{side} x {side}, trained with r = {int(a[f'r {side}'])}")
         axes.xaxis.set_major_locator(FixedLocator(a[f"refined {side} counts"].tolist()))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    panels[0].set_ylabel("ELBO, nats")
+    panels[0].set_ylabel("change of the ELBO, nats")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure

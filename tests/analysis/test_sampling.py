@@ -1,11 +1,14 @@
 """Sampling in parts: with all latents the reconstruction, with none nothing of the image; padding; spread of K."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from analysis import inference, sampling
+from multires.cells import Step
 from multires.hvae import HVAE
 from tests.analysis.test_replay import CONFIG, build
 
@@ -67,3 +70,20 @@ def test_colder_samples_vary_less() -> None:
     assert rows.shape == (10, 12, 1, 8, 8)
     spread = rows.std(1).mean((1, 2, 3))
     assert spread[0] < spread[-1] / 2
+
+
+@pytest.mark.claim("E4")
+def test_samples_are_not_inferred_with_the_noise_that_drew_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the posterior would draw the very latents again, and the ELBO of samples be too high."""
+    hvae, _, _ = build(CONFIG)
+    hvae.float()
+    seeds = []
+    integrate = HVAE.integrate
+
+    def watched(self: HVAE, *arguments: Any, **options: Any) -> Iterator[Step]:
+        seeds.append(options["generator"].initial_seed())
+        return integrate(self, *arguments, **options)
+
+    monkeypatch.setattr(HVAE, "integrate", watched)
+    assert sampling.elbo_of_samples(hvae, 6, 1.0, 0).shape == (6,)
+    assert len(seeds) == len(set(seeds)) == 2
