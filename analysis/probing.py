@@ -34,8 +34,11 @@ def open_network(weights: str, preset: str | None, data: str | None) -> tuple[HV
     if preset is not None:
         if data is None:
             raise MultiresError(f"--preset {preset}: a state dict says nothing of its images; name them with --data")
-        net = vdvae.from_openai(checkpoints.read_tensors(path), vdvae.preset(preset))
-        run = HVAERun(net.config, data=data)
+        run = HVAERun(vdvae.preset(preset), data=data)
+        try:
+            net = vdvae.from_openai(checkpoints.read_tensors(path), run.model)
+        except MultiresError as error:
+            raise MultiresError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     elif not path.with_suffix(".json").exists():
         raise MultiresError(f"{path}: no card {path.stem}.json beside it; of an openai/vdvae state dict --preset says what it is")
     else:

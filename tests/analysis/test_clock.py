@@ -20,7 +20,7 @@ DRIFT = torch.tensor([3.0, 4.0, 0.0, 0.0, 5.0, 0.0])
 
 
 def drifting(config: HVAEConfig = CONFIG) -> HVAE:
-    """An HVAE whose every step adds DRIFT to each cell, whatever the image and the noise: Z_k = k DRIFT."""
+    """An HVAE whose every step adds DRIFT to each cell, whatever the image: Z_k = k DRIFT; its logits are the sum / 100."""
     hvae = HVAE(config).double().eval()
     with torch.no_grad():
         for parameter in hvae.parameters():
@@ -30,6 +30,8 @@ def drifting(config: HVAEConfig = CONFIG) -> HVAE:
             bias = cell.residual.c4.bias
             assert bias is not None
             bias.copy_(DRIFT[: len(bias)])
+        hvae.gain.fill_(1)
+        hvae.head.weight.fill_(0.01)
     return hvae
 
 

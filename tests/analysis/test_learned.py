@@ -79,8 +79,6 @@ def test_the_states_carry_haar_best_but_untrained_ones_do_so_too(evidence: dict[
 def test_e6_sees_a_drift_that_is_one_in_time_and_steps_that_are_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Constant drifts come to the same likelihood in any number of steps, and to another one with steps of full length."""
     net = drifting(CONFIG).float()
-    with torch.no_grad():
-        net.head.weight.fill_(0.1)
     images = torch.ones(300, 1, 8, 8)
     monkeypatch.setattr(reference, "reference", lambda candidates=(): ("by hand", net, HVAERun(CONFIG, binarise="dynamic"), images))
     found = learned.e6.measure(CONTEXT["E6"])

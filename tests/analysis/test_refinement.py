@@ -1,5 +1,7 @@
 """Refined steps: over the same time a constant drift comes to the same state, and everything else is as it was."""
 
+import math
+
 import pytest
 import torch
 
@@ -31,8 +33,11 @@ def test_a_constant_drift_comes_to_the_same_state_in_any_number_of_steps(count: 
 
 @pytest.mark.claim("E6")
 def test_steps_of_full_length_go_too_far() -> None:
-    *_, last = refined(drifting(CONFIG), 1, 4, 1.0).integrate(2, generator=torch.Generator().manual_seed(0))
+    other = refined(drifting(CONFIG), 1, 4, 1.0)
+    *_, last = other.integrate(2, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(last.state, 8 * DRIFT[None, :, None, None].double())
+    images = torch.ones(5, 1, 8, 8, dtype=torch.float64)
+    assert torch.allclose(elbo(other, images, 0), -64 * torch.tensor(1 + math.exp(-0.96)).log().double())
 
 
 def test_as_many_steps_are_the_network_itself_and_it_is_left_as_it_was() -> None:
