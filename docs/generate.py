@@ -13,11 +13,18 @@ from multires import data
 
 sys.path.insert(0, str(Path(__file__).parent))
 import hvae_pages
+import learned_pages
 import study_pages
 
 assert claims
 ROOT = Path(__file__).parents[1]
-GROUPS = {"A": "Spaces", "B": "Average pooling is L2 projection", "C": "U-Nets", "D": "Multi-resolution diffusions"}
+GROUPS = {
+    "A": "Spaces",
+    "B": "Average pooling is L2 projection",
+    "C": "U-Nets",
+    "D": "Multi-resolution diffusions",
+    "E": "Trained HVAEs",
+}
 MARKS = ("<!-- claims: written by docs/generate.py -->\n", "<!-- /claims -->\n")
 
 INTRODUCTION = """# Claims, code and tests
@@ -46,7 +53,8 @@ def theory() -> str:
     tests, parts = tests_of_claims(), [INTRODUCTION]
     for letter, title in GROUPS.items():
         parts.append(f"## {letter}. {title}\n")
-        parts += [_section(claim, tests.get(claim.id, [])) for claim in select([letter])]
+        for claim in select([letter]):
+            parts.append(_section(claim, tests.get(claim.id, [])) + learned_pages.paragraph(claim.id))
         if letter == "C":
             parts.append(study_pages.paragraph() + "\n")
     return "\n".join(parts)
@@ -54,7 +62,8 @@ def theory() -> str:
 
 def _section(claim: Claim, tests: list[str]) -> str:
     functions = ", ".join(f"`{name}`" for name in claim.functions)
-    marked = "\n".join(f"  * `{test}`" for test in tests)
+    supported = [] if claim.id.startswith("E") else [f"tests/analysis/test_claims.py::test_supported[{claim.id}]"]
+    marked = "\n".join(f"  * `{test}`" for test in supported + tests)
     return f"""### {claim.id}
 
 {claim.sentence}
@@ -65,7 +74,6 @@ $$ {claim.formula} $$
 * Control, which must fail: {claim.control}.
 * Functions: {functions}
 * Tests:
-  * `tests/analysis/test_claims.py::test_supported[{claim.id}]`
 {marked}
 """
 

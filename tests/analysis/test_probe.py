@@ -12,6 +12,7 @@ from analysis import cli, inference, probing
 from analysis.clock import Clock
 from analysis.state_basis import Bases
 from multires import vdvae
+from multires.errors import MultiresError
 from multires.hvae import HVAE
 from tests.analysis.test_refinement import CONFIG
 from tests.multires.test_vdvae import FIXTURES, SMALL
@@ -114,6 +115,12 @@ def test_wrong_calls_get_one_line_and_leave_nothing(
     assert shown.err.count("\n") == 1
     assert shown.out == ""
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_too_few_test_images_are_refused() -> None:
+    net, images = probing.open_network("hvae-digits", None, None)
+    with pytest.raises(MultiresError, match="3 test images: half to fit on, half to score on, probes need 4 or more"):
+        probing.Probe(net, images[:3], 0)
 
 
 class Watch:
