@@ -131,7 +131,7 @@ def e4(context: Context) -> Evidence:
         arrays[f"{label} gain"] = gains.cell_gains(hvae, SAMPLES, generator).numpy()
         arrays[f"{label} gradient"] = gains.state_gradients(hvae, several[:SAMPLES], generator).numpy()
     apart = inference.mean(of_samples[1.0])[0] - inference.mean(of_images)[0]
-    note = f"{name}: samples lie {apart:+.2f} nats from {len(many):,} test images; errors over {len(several):,} of them"
+    note = f"{name}: samples lie {apart:+.2f} nats from {len(many):,} test images; errors and colder samples over {len(several):,}"
     return Evidence(checks, controls, arrays, note + "; temperatures, gains and gradients are shown, not judged")
 
 
