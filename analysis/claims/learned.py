@@ -18,7 +18,7 @@ FIRST = 1000  # test images
 SEVERAL, MORE = 100, 250  # test images for what takes many passes: of E4, and of E6, whose intervals are wide
 STRONG = 0.1  # what may be missing: of a correlation, or unexplained
 SURE = 0.999  # the level of intervals that a check is decided by
-ALIKE = 0.05  # of the ELBO: sharing the cells of a resolution costs about as much
+ALIKE = 0.05  # of the ELBO: about as much lies between the two networks that ship for MNIST
 SAMPLES, ROWS, COLUMNS = 4, 8, 12
 
 
