@@ -107,7 +107,7 @@ def identify_each(nets: Sequence[nn.Module], levels: int, fit_on: Tensor, score_
     for k, key, features, targets in _rows(nets, levels, score_on):
         scores[k][key].update(read[k][key](features), targets)
     sides: tuple[Side, Side] = ("encoder", "decoder")
-    return [{side: _best_places([each[side, level] for level in range(1, levels + 1)]) for side in sides} for each in scores]
+    return [{side: best_places([each[side, level] for level in range(1, levels + 1)]) for side in sides} for each in scores]
 
 
 def _require_identifiable(net: nn.Module, levels: int, *images: Tensor) -> None:
@@ -135,7 +135,8 @@ def _rows(nets: Sequence[nn.Module], levels: int, inputs: Tensor) -> Iterator[tu
                 yield k, (side, level), found[name], targets[side][level - 1]
 
 
-def _best_places(scores: list[Score]) -> Identification:
+def best_places(scores: list[Score]) -> Identification:
+    """Each basis at the place that serves it best, from scores of the targets of `approximations`."""
     intervals = [score.interval(samples=200) for score in scores]
     table = np.array([[i.estimate.numpy(), i.low.numpy(), i.high.numpy()] for i in intervals])
     table = table.reshape(len(scores), 3, len(WAVELETS), -1)

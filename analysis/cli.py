@@ -10,6 +10,7 @@ from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPref
 from analysis.commands.bench import Bench
 from analysis.commands.data import Data
 from analysis.commands.evaluate import Evaluate
+from analysis.commands.probe import Probe
 from analysis.commands.resolutions import REGISTRY
 from analysis.commands.study import Study
 from analysis.commands.train import Train
@@ -20,6 +21,7 @@ Command = (
     Annotated[Verify, subcommand("verify")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Probe, subcommand("probe")]
     | Annotated[Study, subcommand("study")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Bench, subcommand("bench")]

@@ -106,7 +106,7 @@ class Context:
     seed: int
     id: str
     full: bool = False
-    """Whether all test images are measured on, where a claim would else take the first of them."""
+    """Whether all test images are used where the first ones would do."""
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -173,7 +173,7 @@ def select(ids: Iterable[str]) -> list[Claim]:
     return [REGISTRY[id] for id in known if not wanted or id in wanted or id[0] in wanted]
 
 
-def run(claims: Iterable[Claim], images: Images, seed: int) -> Iterator[Result]:
+def run(claims: Iterable[Claim], images: Images, seed: int, full: bool = False) -> Iterator[Result]:
     """Measure the claims one by one. An exception inside a claim makes it 'not supported', with the exception as reason;
 
     Skipped, which a claim raises where it cannot be measured, makes it 'skipped'.
@@ -182,7 +182,7 @@ def run(claims: Iterable[Claim], images: Images, seed: int) -> Iterator[Result]:
         start = perf_counter()
         evidence: Evidence | None = None
         try:
-            evidence = each.measure(Context(images, seed, each.id))
+            evidence = each.measure(Context(images, seed, each.id, full))
             verdict, reason = evidence.judge()
         except Skipped as why:
             verdict, reason = "skipped", str(why)

@@ -12,6 +12,7 @@ from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
 
 CANDIDATES = ("hvae-mnist", "hvae-digits")
+SHARED = ("hvae-mnist-shared", "hvae-digits-shared")
 
 
 def images_are_here(run: HVAERun) -> bool:
@@ -21,15 +22,17 @@ def images_are_here(run: HVAERun) -> bool:
 
 
 @cache
-def reference() -> tuple[str, HVAE, HVAERun, Tensor]:
+def reference(candidates: tuple[str, ...] = CANDIDATES) -> tuple[str, HVAE, HVAERun, Tensor]:
     """(Name, network, run, test images) of shipped weights: MNIST's if its images are here, else those of the digits."""
-    for candidate in CANDIDATES:
+    for candidate in candidates:
         if candidate not in pretrained.names():
             continue
         hvae, run = pretrained.load_hvae(candidate)
         if images_are_here(run):
             return candidate, hvae, run, hvae_runs.held_out(run)
-    raise Skipped("no shipped HVAE whose images are on this machine: multires train hvae digits, then multires evaluate --ship")
+    raise Skipped(
+        f"of {' and '.join(candidates)} none ships whose images are on this machine; multires data fetch mnist brings MNIST's"
+    )
 
 
 def untrained(run: HVAERun) -> HVAE:

@@ -1,7 +1,7 @@
 """What the command shows on a terminal: the table of claims, the table of a benchmark, progress on standard error."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -125,6 +125,45 @@ def show_bounds(weights: str, card: dict[str, Any]) -> None:
     for size in dict.fromkeys(sizes):
         each = "  ".join(f"{kl:.2f}" for kl, at in zip(card["kl"], sizes, strict=True) if at == size)
         console.print(f"KL of the steps at {size:>3} x {size:<3}  {each}", highlight=False)
+
+
+def show_probe(weights: str, found: dict[str, Any]) -> None:
+    """Print what the probes of an HVAE came to: a line of each, then a row for each step."""
+    console = stdout()
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def interval(values: list[float], form: Callable[[float], str] = scientific) -> str:
+        return f"{form(values[0])} ({form(values[1])} to {form(values[2])})"
+
+    time, nats, sampling = (found[name] for name in ("time", "nats", "sampling"))
+    line(f"{weights}: {found['images']:,} test images, {found['images of many passes']:,} where it takes many passes")
+    elbos = (interval(values, "{:.2f}".format) for values in (nats["elbo"], sampling["elbo of samples"][-1]))
+    line("ELBO of test images {}, of samples {} nats".format(*elbos))
+    line(f"norm with depth, Spearman's correlation: {interval(time['growth'], '{:.4f}'.format)}")
+    for name in (name for name in time if name.startswith("unexplained")):
+        _, kind, scope = name.split()
+        where = "at all steps" if scope == "all" else "within resolutions"
+        line(f"time read from {kind} of channels {where}, 1 - R^2: {interval(time[name])}")
+    apart = (interval(sampling["error"][k]) for k in (0, -1))
+    line("distance from an image with none of its latents {}, with all {}".format(*apart))
+    table = Table(box=None, pad_edge=False)
+    for heading in ("step", "side", "KL", "norm", "gain", "gradient", "best basis", "its 1 - R^2", "haar's"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    bases = found.get("bases", {"basis steps": [], "unexplained": []})
+    rows = dict(zip(bases["basis steps"], bases["unexplained"], strict=True))
+    for k, side in enumerate(found["sides"]):
+        values = (nats["kl"][k], time["norm"][1][k], np.median(sampling["gain"][k]), np.median(sampling["gradient"][k]))
+        best = min(zip(rows[k + 1], found["wavelets"], strict=True)) if k + 1 in rows else None
+        basis = [best[1], scientific(best[0]), scientific(rows[k + 1][0])] if best else ["-"] * 3
+        table.add_row(str(k + 1), str(side), *map(scientific, values), *basis)
+    console.print(table)
+    steps = found.get("steps", {})
+    for side in (name.removeprefix("r ") for name in steps if name.startswith("r ")):
+        curve = zip(steps[f"refined {side} counts"], steps[f"refined {side} change"], strict=True)
+        shown = "  ".join(f"{count}: {interval(change, '{:+.2f}'.format)}" for count, change in curve if any(change))
+        line(f"change of the ELBO with r' steps at {side} x {side}, trained with {steps[f'r {side}']}:  {shown}")
 
 
 def show_bench(rows: list[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from multires import data
 sys.path.insert(0, str(Path(__file__).parent))
 import hvae_pages
 import hvae_study_pages
+import learned_pages
 import study_pages
 
 assert claims
@@ -53,7 +54,8 @@ def theory() -> str:
     tests, parts = tests_of_claims(), [INTRODUCTION]
     for letter, title in GROUPS.items():
         parts.append(f"## {letter}. {title}\n")
-        parts += [_section(claim, tests.get(claim.id, [])) for claim in select([letter])]
+        for claim in select([letter]):
+            parts.append(_section(claim, tests.get(claim.id, [])) + learned_pages.paragraph(claim.id))
         if letter == "C":
             parts.append(study_pages.paragraph() + "\n")
     return "\n".join(parts)
@@ -61,7 +63,8 @@ def theory() -> str:
 
 def _section(claim: Claim, tests: list[str]) -> str:
     functions = ", ".join(f"`{name}`" for name in claim.functions)
-    marked = "\n".join(f"  * `{test}`" for test in tests)
+    supported = [] if claim.id.startswith("E") else [f"tests/analysis/test_claims.py::test_supported[{claim.id}]"]
+    marked = "\n".join(f"  * `{test}`" for test in supported + tests)
     return f"""### {claim.id}
 
 {claim.sentence}
@@ -72,7 +75,6 @@ $$ {claim.formula} $$
 * Control, which must fail: {claim.control}.
 * Functions: {functions}
 * Tests:
-  * `tests/analysis/test_claims.py::test_supported[{claim.id}]`
 {marked}
 """
 

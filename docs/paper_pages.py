@@ -83,4 +83,4 @@ def reproduce(text: str) -> str:
     return before + MARKS[0] + table() + MARKS[1] + after
 
 
-assert {id for _, ids, _ in PAPER for id in ids} <= set(REGISTRY) | {"E1", "E4", "E5", "E6"}
+assert {id for _, ids, _ in PAPER for id in ids} == set(REGISTRY)

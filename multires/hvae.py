@@ -70,6 +70,8 @@ class Moment:
     resolution: int
     """Index among the resolutions of the configuration."""
     cell: int
+    h: float = 1.0
+    """The length of the step, in units of the one that the cell was trained with."""
 
 
 def timetable(config: HVAEConfig) -> list[Moment]:
@@ -191,6 +193,7 @@ class HVAE(nn.Module):
                 None if activations is None else activations[moment.resolution],
                 eps.contiguous(memory_format=torch.channels_last),
                 moment.time,
+                moment.h,
                 temperature=temperatures[number],
                 latent=latent,
             )

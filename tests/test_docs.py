@@ -70,7 +70,7 @@ def test_readme_shows_the_output_of_every_claim() -> None:
     assert f"{len(REGISTRY)} of {len(REGISTRY)} claims supported" in shown
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/unets.md", "docs/hvaes.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/unets.md", "docs/hvaes.md", "docs/probes.md"])
 def test_code_on_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = blocks((ROOT / page).read_text(), "python")

@@ -1,5 +1,17 @@
 """Importing this package registers every claim."""
 
-from analysis.claims import brownian, convergence, diffusions, exactness, hvaes, pooling, sharing, spaces, twins, unets
+from analysis.claims import brownian, convergence, diffusions, exactness, hvaes, learned, pooling, sharing, spaces, twins, unets
 
-__all__ = ["brownian", "convergence", "diffusions", "exactness", "hvaes", "pooling", "sharing", "spaces", "twins", "unets"]
+__all__ = [
+    "brownian",
+    "convergence",
+    "diffusions",
+    "exactness",
+    "hvaes",
+    "learned",
+    "pooling",
+    "sharing",
+    "spaces",
+    "twins",
+    "unets",
+]

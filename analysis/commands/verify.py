@@ -25,6 +25,8 @@ class Verify:
     """natural, digits, mnist, fashion-mnist, cifar-10, or a path: an image, a folder of images, or an .npy array."""
     seed: int = 0
     """Fixes every random number."""
+    full: bool = False
+    """Measure claims about trained HVAEs on all test images, not on the first 1,000."""
     out: Path = Path("runs/verify")
     """Folder for the report, the evidence and the figures' arrays."""
     json: Path | None = None
@@ -44,7 +46,7 @@ class Verify:
         images = data.load(self.data)
         for target in (*(self.out / name for name in FILES), *([self.json] if self.json else [])):
             files.require_writable(target)
-        results = list(terminal.progress(evidence.run(chosen, images, self.seed), len(chosen), "verifying"))
+        results = list(terminal.progress(evidence.run(chosen, images, self.seed, self.full), len(chosen), "verifying"))
         run = record.Run(results, images, self.seed)
         terminal.show(run)
         self._write(run, report.page(run))

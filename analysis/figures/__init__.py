@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.evidence import Evidence
-from analysis.figures import diffusions, foundation, studies, unets
+from analysis.figures import diffusions, foundation, hvaes, studies, unets
 from analysis.figures.margins import margins
 from analysis.figures.style import STYLE
 
@@ -32,8 +32,12 @@ FIGURES: dict[str, Draw] = {
     "D2": diffusions.orders,
     "D4": diffusions.stability,
     "D6": diffusions.gains,
+    "E1": hvaes.time,
     "E2": studies.costs,
     "E3": studies.costs,
+    "E4": hvaes.sampling,
+    "E5": hvaes.bases,
+    "E6": hvaes.steps,
 }
 """The claims with a figure of their own."""
 
@@ -58,9 +62,15 @@ CAPTIONS = {
     "D4": "Inside the black line a step shrinks the state. On the diagonal, a = b, two steps reach twice as far as one.",
     "D6": "Left: from a point mass the constant is 1/t, from a spread start it is bounded. Middle and right: what cells of an HVAE"
     " do, whatever that is; lines are medians, bands all samples, dotted lines changes of resolution.",
+    "E1": "Left: the norm from step to step. Right: what is missing of a perfect correlation with depth, and of the time read from"
+    " the states; the trained network has to lie left of the line, everything else right of it.",
     "E2": "Above zero: the network whose state is normalised is the worse one.",
     "E3": "At or below zero: no worse than three cells of its own at each resolution. shared-r: one cell repeated r times there;"
     " own-1: as few parameters as they have, without sharing.",
+    "E4": "Above: from left to right an image tells more of its latents; what is not told is drawn, on the same noise. Below left:"
+    " colder samples vary less. Right: how near samples come to the image, how likely they are, and how much steps amplify.",
+    "E5": "Rows: steps. Columns: bases. Outlined: the basis whose approximations of the decoded image the state carries best.",
+    "E6": "Blue: the same time in more or fewer steps. Red: as many steps of full length. Bands are intervals, paired by image.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (

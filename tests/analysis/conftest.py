@@ -1,11 +1,12 @@
 """What several tests of the evidence look at, measured once."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from analysis import claims
-from analysis.evidence import REGISTRY, Context, Evidence
+from analysis.evidence import REGISTRY, Context, Evidence, Skipped
 from multires import data
 
 assert claims
@@ -17,7 +18,11 @@ def measured() -> dict[str, Evidence]:
     """The evidence of every claim on a few digits, or on photographs where digits are too small."""
     digits, natural = data.load("digits"), data.load("natural")
     few = replace(digits, batches=(digits.batches[0][:64],))
-    return {id: each.measure(Context(natural if id in TRAINED else few, 0, id)) for id, each in REGISTRY.items()}
+    found = {}
+    for id, each in REGISTRY.items():
+        with suppress(Skipped):  # claims about weights whose images are not on this machine
+            found[id] = each.measure(Context(natural if id in TRAINED else few, 0, id))
+    return found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,69 @@
+"""`multires probe`: look into a trained HVAE."""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from multires.errors import MultiresError
+
+FILE = "probe.json"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Probe a trained HVAE on test images: time in its states, KL, bases, samples in part, gains of steps, refined steps."""
+
+    weights: Positional[str]
+    """Shipped weights by name, a run's folder, a .safetensors file with its card, or with --preset one of openai/vdvae."""
+    preset: str | None = None
+    """The file holds the state dict of openai/vdvae: cifar-10, imagenet-32, imagenet-64 or ffhq-256."""
+    data: str | None = None
+    """The set or path whose test images are looked at; that of the run where none is named."""
+    images: int | None = None
+    """Only the first so many test images; all where none is named."""
+    seed: int = 0
+    """Fixes every random number."""
+    out: Path | None = None
+    """Folder for the numbers and the figures; runs/probe-NAME where none is named."""
+    json: Path | None = None
+    """Also write the numbers to this file."""
+
+    def run(self) -> int:
+        """Compute, print, write."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in verify: idle threads must not spin
+        import matplotlib as mpl
+        import torch
+
+        from analysis import probing, terminal
+        from analysis.figures import hvaes
+        from analysis.figures.style import STYLE
+        from multires import files
+
+        if self.seed < 0 or (self.images is not None and self.images < probing.LEAST):
+            raise MultiresError(
+                f"--seed {self.seed} --images {self.images}: seeds are 0 or more, images {probing.LEAST} or more, half to fit on"
+            )
+        net, images = probing.open_network(self.weights, self.preset, self.data)
+        net.to("cuda" if torch.cuda.is_available() else "cpu")
+        probe = probing.Probe(net, images[: self.images], self.seed)
+        out = self.out or Path("runs") / f"probe-{Path(self.weights).stem}"
+        for target in (out / FILE, *([self.json] if self.json else [])):
+            files.require_writable(target)
+        for _ in terminal.progress(probe.run(), probe.parts, "probing"):
+            pass
+        record = probe.to_json()
+        terminal.show_probe(self.weights, record)
+        with mpl.rc_context(STYLE):
+            for name in probe.found:
+                figure = getattr(hvaes, name)(probe.evidence(name))
+                for kind, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 130})):
+                    stream = io.BytesIO()
+                    figure.savefig(stream, format=kind, **options)
+                    files.write(out / f"{name}.{kind}", stream.getvalue())
+        for target in (out / FILE, *([self.json] if self.json else [])):
+            files.write_json(target, record)
+        print(f"numbers and figures: {out.resolve()}")
+        return 0

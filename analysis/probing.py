@@ -1,0 +1,144 @@
+"""Every probe of one HVAE: what its states tell, how it samples, how its steps amplify, and whether they can be refined."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis import gains, hvae_runs, inference, refinement, sampling
+from analysis.clock import Clock
+from analysis.evidence import Evidence
+from analysis.filters import WAVELETS
+from analysis.inference import Arrays, Nats
+from analysis.state_basis import Bases
+from multires import checkpoints, pretrained, vdvae
+from multires.errors import MultiresError
+from multires.hvae import HVAE
+from multires.hvae_configs import HVAERun
+
+LEAST = 4  # images: two to fit on, two to score on
+SEVERAL = 250  # images for what takes many passes
+SAMPLES, ROWS, COLUMNS = 8, 8, 12
+
+
+def open_network(weights: str, preset: str | None, data: str | None) -> tuple[HVAE, Tensor]:
+    """The HVAE of shipped weights, a run's folder or a .safetensors file, and test images prepared as its run says.
+
+    With a preset of `multires.vdvae` the file holds the state dict of openai/vdvae. Raises MultiresError for weights that cannot
+    be read, and for images that the network does not take.
+    """
+    path = pretrained.path_of(weights)
+    if preset is not None:
+        if data is None:
+            raise MultiresError(f"--preset {preset}: a state dict says nothing of its images; name them with --data")
+        run = HVAERun(vdvae.preset(preset), data=data)
+        try:
+            net = vdvae.from_openai(checkpoints.read_tensors(path), run.model)
+        except MultiresError as error:
+            raise MultiresError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    elif not path.with_suffix(".json").exists():
+        raise MultiresError(f"{path}: no card {path.stem}.json beside it; of an openai/vdvae state dict --preset says what it is")
+    else:
+        net, run = pretrained.load_hvae(weights)
+        run = replace(run, data=data or run.data)
+    images = hvae_runs.held_out(run)
+    with torch.no_grad():
+        net.encode(images[:1])  # refuses other shapes before anything is computed or written
+    return net, images
+
+
+class Probe:
+    """One network's probes: `run` computes them, `found` holds what each came to."""
+
+    def __init__(self, hvae: HVAE, images: Tensor, seed: int) -> None:
+        if len(images) < LEAST:
+            raise MultiresError(
+                f"{len(images)} test images: probes fit on one half and score on the other, and need {LEAST} or more"
+            )
+        self.hvae, self.images, self.seed = hvae, images, seed
+        self.several = images[:SEVERAL]
+        self.found: dict[str, Arrays] = {}
+        self._curves = [
+            (index, count) for index in refinement.shared(hvae) for count in refinement.counts(hvae.config.resolutions[index].steps)
+        ]
+
+    @property
+    def parts(self) -> int:
+        """How often `run` yields."""
+        batches = sum(-(-len(half) // inference.BATCH) for half in self.images.tensor_split(2))
+        return batches + len(sampling.TEMPERATURES) + 2 + len(self._curves)
+
+    def run(self) -> Iterator[None]:
+        """Compute, yielding after each part."""
+        yield from self._states()
+        yield from self._sampling()
+        yield from self._refinement()
+
+    def _states(self) -> Iterator[None]:
+        """KL, time and bases, in one pass of inference over all images."""
+        nats, clock, bases = readers = Nats(self.hvae), Clock(self.hvae), Bases(self.hvae)
+        for _ in inference.read(self.hvae, self.images, self.seed, readers):
+            yield
+        self.found |= {"nats": nats.found(), "time": clock.found()}
+        if bases.steps:
+            self.found["bases"] = bases.found()
+
+    def _sampling(self) -> Iterator[None]:
+        """Samples at each temperature, images told in part; gains and gradients of the steps."""
+        found = {
+            "counts": np.array(sampling.counts(self.hvae)),
+            "temperatures": sampling.TEMPERATURES,
+            "elbo of images": self.found["nats"]["elbo"],
+        }
+        nats = []
+        for t in sampling.TEMPERATURES:
+            nats.append(inference.mean(sampling.elbo_of_samples(self.hvae, len(self.several), float(t), self.seed)))
+            yield
+        own, of_others = sampling.errors(self.hvae, self.several, self.seed)
+        found |= {
+            "elbo of samples": np.stack(nats),
+            "error": np.stack([inference.mean(e) for e in own.T]),
+            "error, another image": np.stack([inference.mean(e) for e in of_others.T]),
+        } | sampling.sheets(self.hvae, self.images[:ROWS], COLUMNS, self.seed)
+        yield
+        generator = torch.Generator().manual_seed(self.seed)
+        found["gain"] = gains.cell_gains(self.hvae, SAMPLES, generator).numpy()
+        shown = self.images[:SAMPLES].to(next(self.hvae.parameters()).device)
+        found["gradient"] = gains.state_gradients(self.hvae, shown, generator).cpu().numpy()
+        self.found["sampling"] = found
+        yield
+
+    def _refinement(self) -> Iterator[None]:
+        """The ELBO with other numbers of steps, where one cell takes several."""
+        found: dict[int, dict[int, Tensor]] = {}
+        for index, count in self._curves:
+            refined = refinement.refined(self.hvae, index, count)
+            found.setdefault(index, {})[count] = sampling.elbo(refined, self.several, self.seed)
+            yield
+        if found:
+            self.found["steps"] = {}
+        for index, curve in found.items():
+            r = self.hvae.config.resolutions[index]
+            self.found["steps"] |= refinement.arrays(r, "refined", curve, curve[r.steps])
+
+    def evidence(self, name: str) -> Evidence:
+        """One probe's arrays as the figures of claims read them."""
+        judged_as = {"trained " + key: values for key, values in self.found[name].items()}
+        return Evidence([], [], self.found[name] | judged_as | {"sides": np.array(inference.sides(self.hvae))})
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers that were found, pictures left out; null for what is not finite."""
+        numbers = {
+            name: {key: _plain(values) for key, values in arrays.items() if not key.startswith("sheet")}
+            for name, arrays in self.found.items()
+        }
+        about = {"images": len(self.images), "images of many passes": len(self.several), "seed": self.seed}
+        return about | {"sides": inference.sides(self.hvae), "wavelets": list(WAVELETS)} | numbers
+
+
+def _plain(values: np.ndarray) -> Any:
+    finite = np.isfinite(values)
+    return values.tolist() if finite.all() else np.where(finite, values, None).tolist()  # type: ignore[call-overload]

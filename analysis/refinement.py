@@ -1,0 +1,62 @@
+r"""Time refined: a cell that takes its r steps at a resolution as r' steps of length r / r', over the same time.
+
+The drift of a step is as long as the step, its noise as the root of that, and so is the prior that the KL is taken to. A cell that
+has learned a law of motion in time, rather than r moves, gives nearly the same likelihood for r' near r.
+
+Source: arXiv 2301.08187, section 4 (weights shared over time make the HVAE a discretised diffusion of any number of steps).
+"""
+
+import copy
+from itertools import pairwise
+
+import numpy as np
+from torch import Tensor
+
+from analysis.inference import Arrays, mean
+from multires.hvae import HVAE, Moment
+from multires.hvae_configs import Resolution
+
+
+def refined(hvae: HVAE, resolution: int, count: int, h: float | None = None) -> HVAE:
+    """The same network with `count` steps at a resolution, of length r / count, or of length h where it is given.
+
+    Step k is taken by the cell of step floor(k r / count); `resolution` is an index among those of the configuration.
+    """
+    taken = [moment for moment in hvae.timetable if moment.resolution == resolution]
+    length = len(taken) / count if h is None else h
+    new = [
+        Moment(
+            taken[0].time + k * length / hvae.config.steps,
+            resolution,
+            taken[k * len(taken) // count].cell,
+            length,
+        )
+        for k in range(count)
+    ]
+    before = [moment for moment in hvae.timetable if moment.resolution > resolution]
+    after = [moment for moment in hvae.timetable if moment.resolution < resolution]
+    other = copy.copy(hvae)
+    other.timetable = [*before, *new, *after]
+    return other
+
+
+def shared(hvae: HVAE) -> list[int]:
+    """The resolutions, by index, where one cell takes two or more steps, from the coarsest."""
+    pairs = pairwise((moment.resolution, moment.cell) for moment in hvae.timetable)
+    return list(dict.fromkeys(before[0] for before, after in pairs if before == after))
+
+
+def counts(steps: int) -> list[int]:
+    """The numbers of steps that a curve is drawn through: one fewer, as many, one more, twice as many."""
+    return [steps - 1, steps, steps + 1, 2 * steps]
+
+
+def arrays(resolution: Resolution, label: str, curve: dict[int, Tensor], whole: Tensor) -> Arrays:
+    """What the figure draws of ELBOs image by image: r, r', and the mean change from `whole` with its interval, paired by image."""
+    size, changes = resolution.size, [mean(elbo - whole) for elbo in curve.values()]
+    return {
+        "elbo": mean(whole),
+        f"r {size}": np.array(resolution.steps),
+        f"{label} {size} counts": np.array(list(curve)),
+        f"{label} {size} change": np.stack(changes),
+    }

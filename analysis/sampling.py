@@ -1,0 +1,88 @@
+r"""Sampling in parts: the first K latents from an image, the others drawn; at a temperature; and how likely samples are.
+
+With K = 0 a sample, with all latents a reconstruction. One seed gives all K the same noise, so what differs is what the image told.
+The ELBO of samples is that of drawn pixels, as the ELBO of images is.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.inference import BATCH, framed
+from multires import bounds
+from multires.hvae import HVAE
+
+MOST = 12
+TEMPERATURES = np.round(np.arange(0.1, 1.05, 0.1), 1)
+
+
+def counts(hvae: HVAE) -> list[int]:
+    """K from 0 to all steps: every one, or MOST + 1 of them spread evenly."""
+    n = hvae.config.steps
+    return sorted({round(k) for k in np.linspace(0, n, min(n, MOST) + 1)})
+
+
+@torch.no_grad()
+def given_first(hvae: HVAE, images: Tensor, seed: int) -> Iterator[Tensor]:
+    """The mean image decoded with the first K latents inferred from images, for each K of `counts`: (batch, channel, n, n)."""
+    x = images.to(next(hvae.parameters()).device)
+    inferred = [step.latent for step in hvae.integrate(len(x), hvae.encode(x), generator=torch.Generator().manual_seed(seed))]
+    for count in counts(hvae):
+        generator = torch.Generator().manual_seed(seed + 1)
+        *_, last = hvae.integrate(len(x), latents=inferred[:count], generator=generator)
+        yield framed(hvae, hvae.likelihood.mean(hvae.decode(last.state)))
+
+
+def errors(hvae: HVAE, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    r"""$\|x_K - x\|$ and, as the control, $\|x_K - y\|$ in $L^2$ over the scored pixels, each of shape (images, K).
+
+    x_K is decoded with the first K latents of x, and y is the image after x.
+    """
+    found = []
+    others = images.roll(-1, 0)
+    for number, (part, other) in enumerate(zip(images.split(BATCH), others.split(BATCH), strict=True)):
+        given = torch.stack([hvae.crop(x).cpu() for x in given_first(hvae, part, seed + 2 * number)], 1)
+        found.append([(given - hvae.crop(x)[:, None]).square().flatten(2).mean(2).sqrt() for x in (part, other)])
+    own, of_others = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return own, of_others
+
+
+@torch.no_grad()
+def drawn(hvae: HVAE, count: int, temperature: float, seed: int) -> Tensor:
+    """Samples, pixels drawn, with zeros where the data have only padding: (count, channel, n, n)."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [min(BATCH, count - start) for start in range(0, count, BATCH)]
+    return torch.cat([framed(hvae, hvae.sample(size, temperature=temperature, generator=generator)).cpu() for size in sizes])
+
+
+@torch.no_grad()
+def at_temperatures(hvae: HVAE, columns: int, seed: int) -> Tensor:
+    """Mean images of samples at each of TEMPERATURES on the same noise: (temperature, column, channel, n, n)."""
+    rows = []
+    for temperature in TEMPERATURES:
+        *_, last = hvae.integrate(columns, temperature=float(temperature), generator=torch.Generator().manual_seed(seed))
+        rows.append(framed(hvae, hvae.likelihood.mean(hvae.decode(last.state))).cpu())
+    return torch.stack(rows)
+
+
+def sheets(hvae: HVAE, images: Tensor, columns: int, seed: int) -> dict[str, np.ndarray]:
+    """What the figure of sampling shows: images, what their first K latents give, samples at each temperature."""
+    given = torch.stack([hvae.crop(x).cpu() for x in given_first(hvae, images, seed)], 1)
+    samples = at_temperatures(hvae, columns, seed)
+    return {
+        "sheet images": hvae.crop(images).cpu().numpy(),
+        "sheet given": given.numpy(),
+        "sheet temperatures": hvae.crop(samples).numpy(),
+    }
+
+
+def elbo(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
+    """The ELBO of each image in nats, shape (images,)."""
+    return torch.cat([part.elbo for part in bounds.bounds(hvae, images, 0, seed)])
+
+
+def elbo_of_samples(hvae: HVAE, count: int, temperature: float, seed: int) -> Tensor:
+    """The ELBO of each of so many samples in nats, inferred with noise that is not the one they were drawn with."""
+    return elbo(hvae, drawn(hvae, count, temperature, seed), seed + 1)

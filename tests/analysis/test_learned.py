@@ -1,0 +1,111 @@
+"""Claims E1, E4, E5 and E6 on the digits, which need no download: what their checks measure, and what their verdicts rest on."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import figures, reference
+from analysis.claims import learned
+from analysis.evidence import Context, Evidence, Skipped
+from multires import data, pretrained
+from multires.hvae_configs import HVAERun
+from tests.analysis.test_clock import drifting
+from tests.analysis.test_refinement import CONFIG
+
+REFERENCE = reference.reference
+CONTEXT = {id: Context(data.load("digits"), 0, id) for id in ("E1", "E4", "E5", "E6")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def digits() -> Iterator[None]:
+    """The reference of a machine without MNIST."""
+    net, run = pretrained.load_hvae("hvae-digits")
+    found = "hvae-digits", net, run, reference.hvae_runs.held_out(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "reference", lambda candidates=reference.CANDIDATES: found)
+        learned._inferred.cache_clear()
+        yield
+    learned._inferred.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def evidence(digits: None) -> dict[str, Evidence]:
+    return {id: getattr(learned, id.lower()).measure(CONTEXT[id]) for id in ("E1", "E4", "E5")}
+
+
+@pytest.mark.claim("E1")
+def test_the_norm_of_an_untrained_network_grows_too_so_e1_is_not_supported(evidence: dict[str, Evidence]) -> None:
+    found = evidence["E1"]
+    assert all(check.holds for check in found.checks)
+    passing = [control.what for control in found.controls if not control.fails]
+    assert "1 - correlation of norm and depth, 95 %: untrained" in passing
+    assert all(what.endswith(": untrained") for what in passing)
+    assert found.judge()[0] == "not supported"
+    assert found.note.startswith("hvae-digits, ")
+
+
+@pytest.mark.claim("E4")
+def test_samples_come_to_images_as_latents_are_given(evidence: dict[str, Evidence]) -> None:
+    found = evidence["E4"]
+    assert found.judge() == ("supported", "")
+    assert len(found.checks) == len(found.controls) == 3
+    error = found.arrays["error"][:, 0]
+    assert error[-1] < 0.5 * error[0]
+    assert len(found.arrays["elbo of samples"]) == len(found.arrays["temperatures"]) == 10
+
+
+@pytest.mark.claim("E4")
+def test_a_rise_counts_only_beyond_its_interval() -> None:
+    flat = torch.randn(200, 1, generator=torch.Generator().manual_seed(0)).expand(-1, 4)
+    noise = 0.1 * torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
+    assert learned._rise(flat + noise) == 0
+    assert learned._rise(flat + noise + torch.tensor([0.0, 0.0, 1.0, 1.0])) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.claim("E5")
+def test_the_states_carry_haar_best_but_untrained_ones_do_so_too(evidence: dict[str, Evidence]) -> None:
+    found = evidence["E5"]
+    assert all(check.holds for check in found.checks)
+    reason = "control passes, Haar over the best other basis, at its worst: untrained"
+    assert found.judge()[0] == "not supported"
+    assert found.judge()[1].startswith(reason)
+    assert all(control.fails for control in found.controls[1:])
+    assert found.note.count("haar") == 2
+
+
+@pytest.mark.claim("E6")
+def test_e6_sees_a_drift_that_is_one_in_time_and_steps_that_are_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constant drifts come to the same likelihood in any number of steps, and to another one with steps of full length."""
+    net = drifting(CONFIG).float()
+    images = torch.ones(300, 1, 8, 8)
+    monkeypatch.setattr(reference, "reference", lambda candidates=(): ("by hand", net, HVAERun(CONFIG, binarise="dynamic"), images))
+    found = learned.e6.measure(CONTEXT["E6"])
+    assert found.judge() == ("supported", "")
+    assert found.note == "by hand, 250 test images"
+    assert learned.e6.measure(Context(data.load("digits"), 0, "E6", full=True)).note == "by hand, 300 test images"
+    assert max(check.measured for check in found.checks) < 1e-5
+    assert found.arrays["refined 4 counts"].tolist() == [2, 3, 4, 6]
+    assert len(figures.svg("E6", found)) > 5000
+
+
+def test_the_change_of_an_elbo_has_two_ends() -> None:
+    whole = torch.full((100,), -50.0)
+    change = torch.linspace(-1, 3, 100)
+    near, far = learned._changed(whole + change, whole)
+    assert near < 1 / 50 < far
+    assert near + far == pytest.approx(2 / 50)
+    assert learned._changed(whole, whole) == (0, 0)
+
+
+@pytest.mark.parametrize("id", ["E1", "E4", "E5"])
+def test_figures_draw_and_have_a_caption(id: str, evidence: dict[str, Evidence]) -> None:
+    assert len(figures.svg(id, evidence[id])) > 5000
+    assert id in figures.CAPTIONS
+    assert all(np.isfinite(values).all() for values in evidence[id].arrays.values() if values.dtype.kind == "f")
+
+
+def test_where_no_weights_can_be_used_it_says_so() -> None:
+    with pytest.raises(Skipped, match="of hvae-none and hvae-nowhere none ships"):
+        REFERENCE(("hvae-none", "hvae-nowhere"))

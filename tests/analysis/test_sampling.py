@@ -1,0 +1,89 @@
+"""Sampling in parts: with all latents the reconstruction, with none nothing of the image; padding; spread of K."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from analysis import inference, sampling
+from multires.cells import Step
+from multires.hvae import HVAE
+from tests.analysis.test_replay import CONFIG, build
+
+
+@pytest.mark.claim("E4")
+def test_with_all_latents_it_is_the_reconstruction_and_with_none_a_sample() -> None:
+    hvae, images, _ = build(CONFIG)
+    given = list(sampling.given_first(hvae, images, 0))
+    assert len(given) == CONFIG.steps + 1
+    with torch.no_grad():
+        *_, last = hvae.integrate(3, hvae.encode(images), generator=torch.Generator().manual_seed(0))
+        assert torch.allclose(given[-1], hvae.likelihood.mean(hvae.decode(last.state)))
+        *_, last = hvae.integrate(3, generator=torch.Generator().manual_seed(1))
+        assert torch.allclose(given[0], hvae.likelihood.mean(hvae.decode(last.state)))
+    assert torch.equal(given[0], next(sampling.given_first(hvae, 1 - images, 0)))
+    assert not torch.equal(given[1], given[0])
+
+
+@pytest.mark.claim("E4")
+def test_errors_are_those_to_the_image_and_to_the_next_one() -> None:
+    hvae, images, _ = build(CONFIG)
+    own, others = sampling.errors(hvae, images, 0)
+    assert own.shape == others.shape == (3, CONFIG.steps + 1)
+    for k, given in enumerate(sampling.given_first(hvae, images, 0)):
+        for i in range(3):
+            assert float(own[i, k]) == pytest.approx(float((given[i] - images[i]).square().mean().sqrt()))
+            assert float(others[i, k]) == pytest.approx(float((given[i] - images[(i + 1) % 3]).square().mean().sqrt()))
+
+
+def test_padding_is_zero_in_what_is_decoded_and_drawn() -> None:
+    hvae, images, _ = build(replace(CONFIG, border=2))
+    for x in (sampling.drawn(hvae.float(), 5, 1.0, 0), inference.framed(hvae, images)):
+        assert x.shape[1:] == (1, 8, 8)
+        assert x[..., 2:-2, 2:-2].any()
+        x[..., 2:-2, 2:-2] = 0
+        assert not x.any()
+
+
+def test_many_samples_come_in_batches_and_one_seed_gives_them_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    hvae, _, _ = build(CONFIG)
+    hvae.float()
+    monkeypatch.setattr(sampling, "BATCH", 3)
+    drawn = sampling.drawn(hvae, 7, 1.0, 0)
+    assert len(drawn) == 7
+    assert torch.equal(drawn, sampling.drawn(hvae, 7, 1.0, 0))
+    assert len(torch.unique(drawn.flatten(1), dim=0)) > 1
+
+
+def test_k_is_spread_over_many_steps() -> None:
+    deep = replace(CONFIG, resolutions=(replace(CONFIG.resolutions[0], steps=40), *CONFIG.resolutions[1:]))
+    counts = sampling.counts(HVAE(deep))
+    assert (counts[0], counts[-1], len(counts)) == (0, 43, 13)
+    assert sampling.counts(HVAE(CONFIG)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_colder_samples_vary_less() -> None:
+    hvae, _, _ = build(CONFIG)
+    rows = sampling.at_temperatures(hvae, 12, 0)
+    assert rows.shape == (10, 12, 1, 8, 8)
+    spread = rows.std(1).mean((1, 2, 3))
+    assert spread[0] < spread[-1] / 2
+
+
+@pytest.mark.claim("E4")
+def test_samples_are_not_inferred_with_the_noise_that_drew_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the posterior would draw the very latents again, and the ELBO of samples be too high."""
+    hvae, _, _ = build(CONFIG)
+    hvae.float()
+    seeds = []
+    integrate = HVAE.integrate
+
+    def watched(self: HVAE, *arguments: Any, **options: Any) -> Iterator[Step]:
+        seeds.append(options["generator"].initial_seed())
+        return integrate(self, *arguments, **options)
+
+    monkeypatch.setattr(HVAE, "integrate", watched)
+    assert sampling.elbo_of_samples(hvae, 6, 1.0, 0).shape == (6,)
+    assert len(seeds) == len(set(seeds)) == 2
