@@ -164,7 +164,8 @@ class HVAE(nn.Module):
 
         `latents` stand for those of the first steps; `noise`, standard normal, for that of every step; a `temperature`, one
         for all or one a step, multiplies the deviations. The generator draws on the CPU and serves every device alike.
-        Raises MultiresError where there are more latents than steps, or another number of noises or temperatures.
+        Raises MultiresError where there are more latents than steps, another number of noises or temperatures, or one that is
+        negative or not finite.
         """
         n = len(self.timetable)
         temperatures = [temperature] * n if isinstance(temperature, int | float) else list(temperature)
@@ -173,6 +174,8 @@ class HVAE(nn.Module):
                 f"{len(latents)} latents, {n if noise is None else len(noise)} noises, {len(temperatures)} temperatures:"
                 f" this HVAE takes {n} steps, so at most {n} latents, and one noise and one temperature for each"
             )
+        if not all(0 <= t < math.inf for t in temperatures):
+            raise MultiresError(f"temperature = {temperature}: deviations are multiplied by what is 0 or more, and finite")
         state, before = torch.empty(0), None
         for number, moment in enumerate(self.timetable):
             if moment.resolution != before:

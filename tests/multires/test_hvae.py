@@ -314,6 +314,12 @@ def test_too_many_or_too_few_of_what_is_given_are_refused() -> None:
             list(hvae.integrate(5, **wrong))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf, [1.0, 1.0, -0.1, 1.0, 1.0, 1.0]])
+def test_a_temperature_that_is_none_is_refused(wrong: float | list[float]) -> None:
+    with pytest.raises(MultiresError, match=r"^temperature = .*: deviations are multiplied by what is 0 or more, and finite$"):
+        next(build().integrate(2, temperature=wrong))
+
+
 def test_noise_and_latents_of_another_shape_are_refused() -> None:
     """Also those that would stretch to the right one."""
     hvae = build()
