@@ -28,6 +28,7 @@ def _config(width: int, mean: float, std: float, *resolutions: tuple[int, int, i
     )
 
 
+PARALLEL = "module."
 PRESETS = {
     "cifar-10": _config(384, 120.63838, 64.16736, (32, 11, 22), (16, 6, 11), (8, 6, 6), (4, 3, 3), (1, 3, 1)),
     "imagenet-32": _config(512, 116.2373, 69.37404, (32, 15, 41), (16, 9, 20), (8, 8, 10), (4, 6, 5), (1, 6, 2)),
@@ -80,21 +81,31 @@ def _names(hvae: HVAE) -> dict[str, str]:
 def from_openai(state_dict: Mapping[str, Tensor], config: HVAEConfig) -> HVAE:
     """The HVAE of a configuration with the weights of an openai/vdvae state dict, in evaluation mode.
 
-    Raises MultiresError, which names the first, for a key that is missing or in surplus, and for another shape.
+    Where all keys begin with 'module.', as DataParallel writes them, that is taken off.
+    Raises MultiresError, which names the first, for a key that is missing or in surplus, for another shape, and for what is no
+    tensor of finite floating-point numbers.
     """
+    if all(str(key).startswith(PARALLEL) for key in state_dict):
+        state_dict = {str(key).removeprefix(PARALLEL): value for key, value in state_dict.items()}
     with torch.device("meta"):
         hvae = HVAE(config)
     hvae = hvae.to_empty(device="cpu")
     names = _names(hvae)
     if missing := [theirs for theirs in names.values() if theirs not in state_dict]:
         raise MultiresError(f"state dict: {missing[0]} is missing ({len(missing)} of {len(names)} keys are)")
-    if extra := sorted(set(state_dict) - set(names.values())):
+    if extra := sorted(map(str, set(state_dict) - set(names.values()))):
         raise MultiresError(f"state dict: {extra[0]} has no place in this configuration ({len(extra)} of {len(state_dict)} keys)")
     for ours, tensor in hvae.state_dict().items():
-        if tensor.shape != (found := state_dict[names[ours]]).shape:
+        found = state_dict[names[ours]]
+        if not isinstance(found, Tensor) or not found.is_floating_point():
+            what = f"a tensor of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+            raise MultiresError(f"state dict: {names[ours]} is {what}; weights are tensors of floating-point numbers")
+        if tensor.shape != found.shape:
             raise MultiresError(
                 f"state dict: {names[ours]} has shape {tuple(found.shape)}; this configuration's is {tuple(tensor.shape)}"
             )
+        if not bool(found.isfinite().all()):
+            raise MultiresError(f"state dict: {names[ours]} has values that are NaN or infinite; weights are finite")
     checkpoints.load_into(hvae, {ours: state_dict[theirs] for ours, theirs in names.items()}, "state dict")
     return hvae.eval()
 

@@ -87,6 +87,13 @@ def test_export_and_import_are_each_others_inverse() -> None:
     assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in hvae.state_dict().items())
 
 
+def test_the_keys_of_data_parallel_are_known() -> None:
+    given = state()
+    back = vdvae.to_openai(vdvae.from_openai({f"module.{key}": tensor for key, tensor in given.items()}, SMALL))
+    assert set(back) == set(given)
+    assert all(torch.equal(back[key], given[key]) for key in given)
+
+
 def test_the_state_dict_is_copied() -> None:
     given = state()
     hvae = vdvae.from_openai(given, SMALL)
@@ -103,6 +110,13 @@ def test_other_state_dicts_are_refused_in_one_line() -> None:
         (whole | {"decoder.dec_blocks.7.z_proj.weight": whole[key]}, "decoder.dec_blocks.7.z_proj.weight has no place"),
         (whole | {key: whole[key][:-1]}, f"{key} has shape \\(15, 4, 1, 1\\); this configuration's is \\(16, 4, 1, 1\\)"),
         ({}, "is missing \\(247 of 247"),
+        (whole | {7: whole[key], "x": whole[key]}, "state dict: 7 has no place"),
+        (whole | {key: whole[key].tolist()}, f"{key} is list; weights are tensors of floating-point numbers"),
+        (whole | {key: None}, f"{key} is NoneType; weights"),
+        (whole | {key: whole[key].long()}, f"{key} is a tensor of torch.int64; weights"),
+        (whole | {key: whole[key] * torch.inf}, f"{key} has values that are NaN or infinite"),
+        (whole | {key: torch.full_like(whole[key], torch.nan)}, f"{key} has values that are NaN"),
+        ({("" if k == key else "module.") + k: v for k, v in whole.items()}, "is missing"),
     ):
         with pytest.raises(MultiresError, match=reason) as caught:
             vdvae.from_openai(wrong, SMALL)
