@@ -24,9 +24,10 @@ TEST_IMAGES, TEST_SEED = 1000, 1_000_003
 
 def settle(run: HVAERun) -> HVAERun:
     """The run with the channels of its data; raises MultiresError for what does not fit."""
-    train, _ = images(run)
+    train, test = images(run)
     model = replace(run.model, channels=train.channels)
-    lowest, highest = (float(extreme(source)) for extreme in (torch.min, torch.max) for source in train.sources[:1])
+    sources = (*train.sources, *test.sources)
+    lowest, highest = min(float(source.min()) for source in sources), max(float(source.max()) for source in sources)
     if lowest < 0 or highest > 1:
         raise MultiresError(f"{run.data}: values from {lowest:.3g} to {highest:.3g}; an HVAE models pixels in [0, 1]")
     HVAE(model)
@@ -86,11 +87,11 @@ def trainee(run: HVAERun, directory: Path) -> Trainee:
 
 
 def summary(parts: list[bounds.Bounds], draws: int, dimensions: int) -> dict[str, Any]:
-    """What bounds over batches of images come to: means with standard errors, and the KL of each step."""
+    """What bounds over batches of images come to: means with standard errors, None of one image, and the KL of each step."""
 
     def mean(values: list[Tensor]) -> dict[str, Any]:
         nats = torch.cat(values).double()
-        average, error = float(nats.mean()), float(nats.std() / math.sqrt(len(nats)))
+        average, error = float(nats.mean()), float(nats.std() / math.sqrt(len(nats))) if len(nats) > 1 else None
         return {"nats": average, "standard_error": error, "bits_per_dimension": bounds.bits_per_dimension(-average, dimensions)}
 
     found = {"test_images": sum(len(part.elbo) for part in parts), "elbo": mean([part.elbo for part in parts])}

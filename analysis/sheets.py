@@ -16,7 +16,7 @@ from multires.hvae import HVAE
 COLUMNS, SAMPLE_ROWS, SEED, POINTS = 12, 6, 7, 100
 NAME = "sheet.png"
 History = dict[str, list[list[float]]]
-"""(step, nats) by name: training, test."""
+"""(step, nats) by name: training, test; a name is missing where nothing is known of it."""
 
 
 def _grid(images: Tensor, columns: int) -> Tensor:
@@ -61,15 +61,17 @@ def figure(hvae: HVAE, images: Tensor, course: History) -> Figure:
         parts[name].set_axis_off()
     axes = parts["curve"]
     for name, colour, label in (("training", BLUE, "training"), ("test", ORANGE, "test, averaged weights")):
-        if course[name]:
+        if course.get(name):
             axes.plot(*zip(*course[name], strict=True), color=colour, marker="o" if name == "test" else "", label=label)
     values = sorted(value for points in course.values() for _, value in points)
     if values:  # the start is far above all that follows
         span = values[int(0.8 * (len(values) - 1))] - values[0]
         axes.set_ylim(values[0] - 0.1 * span, values[0] + 2 * span + 1e-9)
         axes.legend()
-    axes.set_title("minus ELBO, nats per image")
-    axes.set_xlabel("step")
+        axes.set_title("minus ELBO, nats per image")
+        axes.set_xlabel("step")
+    else:
+        axes.set_axis_off()
     return drawing
 
 

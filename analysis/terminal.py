@@ -111,7 +111,7 @@ def show_bounds(weights: str, card: dict[str, Any]) -> None:
     """Print what an HVAE's evaluation found: the bounds, and the KL at each resolution."""
     console, run = stdout(), card["run"]
     protocol = "256 grey values" if run["binarise"] == "no" else f"binarised: {run['binarise']}"
-    about = f"{weights}: {card['parameters']:,} parameters, {card['steps']:,} steps"
+    about = f"{weights}: {card['parameters']:,} parameters" + (f", {card['steps']:,} steps" if "steps" in card else "")
     console.print(
         f"{about}; {card['test_images']:,} test images of {card['data']}, {protocol}", highlight=False, markup=False, soft_wrap=True
     )
@@ -119,7 +119,9 @@ def show_bounds(weights: str, card: dict[str, Any]) -> None:
     if "importance" in card:
         rows[f"L_{card['importance']['draws']}"] = card["importance"]
     for name, found in rows.items():
-        line = f"{name:>6}  {found['nats']:.3f} +- {found['standard_error']:.3f} nats  {found['bits_per_dimension']:.4f} bits/dim"
+        error = found["standard_error"]
+        nats = f"{found['nats']:.3f}" + (" nats of one image" if error is None else f" +- {error:.3f} nats")
+        line = f"{name:>6}  {nats}  {found['bits_per_dimension']:.4f} bits/dim"
         console.print(line, highlight=False)
     sizes = [r["size"] for r in reversed(run["model"]["resolutions"]) for _ in range(r["steps"])]
     for size in dict.fromkeys(sizes):

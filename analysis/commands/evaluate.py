@@ -32,19 +32,21 @@ class Evaluate:
         import torch
 
         from analysis import hvae_runs, sheets, terminal
-        from multires import bounds, checkpoints, files, pretrained, training
+        from multires import bounds, checkpoints, files, plain, pretrained, training
 
         if self.draws < 0 or (self.images is not None and self.images < 1):
             raise MultiresError(f"--draws {self.draws} --images {self.images}: draws are 0 or more, images 1 or more")
-        for target in (self.sheet, self.json):
-            if target:
-                files.require_writable(target)
         card = pretrained.card(self.weights, "hvae")
         net, run = pretrained.load_hvae(self.weights)
+        shipped = self.ship and self.ship / f"hvae-{hvae_runs.name(run)}.safetensors"
+        for target in (self.sheet, self.json, shipped):
+            if target:
+                files.require_writable(target)
+        card |= {"run": plain.to_json(run), "data": run.data, "parameters": sum(p.numel() for p in net.parameters())}
         log = pretrained.path_of(self.weights).parent / training.LOG
         if log.exists():
             card |= {"history": sheets.history(log, net.dimensions)}
-        if self.ship:
+        if shipped:
             net.half().float()  # what is measured has to be what is shipped
         test = hvae_runs.held_out(run)[: self.images]
         net.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -55,9 +57,8 @@ class Evaluate:
         if self.json:
             files.write_json(self.json, card)
         if self.sheet:
-            sheets.write(net, test, card["history"], self.sheet)
-        if self.ship:
-            path = self.ship / f"hvae-{hvae_runs.name(run)}.safetensors"
-            checkpoints.write_weights(path, net, card | {"dtype": "float16", "command": hvae_runs.command(run)}, torch.float16)
-            print(f"weights: {path.resolve()}")
+            sheets.write(net, test, card.get("history", {}), self.sheet)
+        if shipped:
+            checkpoints.write_weights(shipped, net, card | {"dtype": "float16", "command": hvae_runs.command(run)}, torch.float16)
+            print(f"weights: {shipped.resolve()}")
         return 0

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from analysis import cli, hvae_runs, runs, sheets
 from multires import bounds, pretrained
 from multires.data import Images
+from multires.errors import MultiresError
 from multires.hvae_configs import HVAE_PRESETS, HVAERun, Resolution
 from multires.training import Evaluated, Record, Saved, Step
 
@@ -136,6 +137,48 @@ def test_evaluate_prints_draws_and_ships(
     assert call("evaluate", str(shipped), "--json", str(tmp_path / "again.json")) == 0  # what ships is what was measured
     assert json.loads((tmp_path / "again.json").read_text())["elbo"] == measured["elbo"]
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_image_has_no_standard_error(
+    trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("evaluate", str(trained[0]), "--images", "1", "--json", str(tmp_path / "e.json")) == 0
+    assert re.search(r"ELBO +-\d+\.\d+ nats of one image +\d+\.\d+ bits/dim\n", capsys.readouterr().out)
+    assert json.loads((tmp_path / "e.json").read_text())["elbo"]["standard_error"] is None
+
+
+def test_a_card_of_nothing_but_the_run_is_enough_for_a_sheet(
+    trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = pretrained.card(trained[0], "hvae")
+    shutil.copy(trained[0] / runs.WEIGHTS, tmp_path / "mine.safetensors")
+    (tmp_path / "mine.json").write_text(json.dumps({name: card[name] for name in ("kind", "run")}))
+    assert call("evaluate", str(tmp_path / "mine.safetensors"), "--images", "9", "--sheet", str(tmp_path / "s.png")) == 0
+    assert f"{card['parameters']:,} parameters; 9 test images of digits" in capsys.readouterr().out
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_place_that_cannot_be_shipped_to_is_known_before_anything_is_measured(
+    trained: tuple[Path, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bounds, "bounds", lambda *arguments: pytest.fail("measured, with nowhere to ship it"))
+    (tmp_path / "file").write_text("mine")
+    assert call("evaluate", str(trained[0]), "--ship", str(tmp_path / "file")) == 2
+    assert re.fullmatch(r"multires: .*file: cannot be written .*\n", capsys.readouterr().err)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("value", [-0.5, 1.5])
+@pytest.mark.parametrize(("batch", "side"), [(0, 0), (0, -1), (1, 0), (1, -1)], ids=["train", "test", "2nd train", "2nd test"])
+def test_pixels_beyond_the_range_are_found_wherever_they_are(
+    batch: int, side: int, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each shape of photographs the left half is trained on, the right one tested."""
+    batches = (torch.full((1, 1, 16, 16), 0.5), torch.full((1, 1, 32, 32), 0.5))
+    batches[batch][..., side] = value
+    monkeypatch.setattr(hvae_runs.data, "load", lambda name: Images("mine", "", batches))
+    with pytest.raises(MultiresError, match=r"values from (-0.5 to 0.5|0.5 to 1.5); an HVAE models pixels in \[0, 1\]"):
+        hvae_runs.settle(TINY)
 
 
 def test_pixels_are_drawn_anew_at_each_step_and_once_for_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
