@@ -3,17 +3,15 @@
 import json
 from pathlib import Path
 
-from analysis.terminal import scientific
-
 RECORD = Path(__file__).parent / "learned.json"
 MEANING = {
     "E1": "So the norm of the state does grow with depth, and time can be read from the state. But growth is no sign of training: an"
     " untrained network's states are random walks, whose norm grows as surely, and the norms of its channels tell the time too. What"
     " training adds is that the channels' means tell it, at all steps and within resolutions.",
-    "E4": "So the last steps do not draw what the first ones left open: samples differ from images in likelihood, and an image comes"
-    " back only as far as its own latents are given. This is a statement about samples; that the scheme itself is stiff near"
-    " the point mass, as D6 says of known processes, these gains and gradients do not show: the first steps amplify least.",
-    "E5": "So the states do carry the Haar approximations best, at every resolution. But an untrained network's states do so too, as"
+    "E4": "So samples are less likely than images, at every temperature, and an image comes back as far as its own latents are given."
+    " This is a statement about samples. Whether the scheme is stiff near the point mass, as D6 says of known processes, is another:"
+    " in this network the first steps amplify least.",
+    "E5": "So the states do carry the Haar approximations best at every resolution, though the coarser, the less of them. But an untrained network's states do so too, as"
     " embedding by nearest neighbours is Haar's synthesis: the order of bases is the architecture's, not learned.",
     "E6": "So the likelihood changes little around r' = r. But it also changes little with steps of full length, which take more or"
     " less time than there is: for these networks and numbers of steps the check cannot tell a law in time from insensitivity.",
@@ -26,11 +24,8 @@ def paragraph(id: str) -> str:
     for record in records:
         if record["id"] == id and id in MEANING:
             lines = ["| | measured | |", "|---|---|---|"]
-            lines += [f"| {c['what']} | {scientific(c['measured'])} | at most {scientific(c['bound'])} |" for c in record["checks"]]
-            lines += [
-                f"| *control:* {c['what']} | {scientific(c['measured'])} | must exceed {scientific(c['floor'])} |"
-                for c in record["controls"]
-            ]
+            lines += [f"| {c['what']} | {c['measured']:.4g} | at most {c['bound']:g} |" for c in record["checks"]]
+            lines += [f"| *control:* {c['what']} | {c['measured']:.4g} | must exceed {c['floor']:g} |" for c in record["controls"]]
             verdict = f"**{record['verdict'].capitalize()}**" + (f": {record['reason']}" if record["reason"] else "")
             return f"\n{verdict}. {MEANING[id]}\n\n{record['note']}.\n\n" + "\n".join(lines) + "\n"
     return ""

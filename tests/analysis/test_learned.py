@@ -42,6 +42,9 @@ def test_the_norm_of_an_untrained_network_grows_too_so_e1_is_not_supported(evide
     passing = [control.what for control in found.controls if not control.fails]
     assert "1 - correlation of norm and depth, 95 %: untrained" in passing
     assert all(what.endswith(": untrained") for what in passing)
+    failing = [control.what for control in found.controls if control.fails]
+    for scope in ("at all steps", "within resolutions"):
+        assert f"1 - R^2 of time {scope}, read from means of channels, 95 %: untrained" in failing
     assert found.judge()[0] == "not supported"
     assert found.note.startswith("hvae-digits, ")
 
