@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import hvae_pages
 import hvae_study_pages
 import learned_pages
+import paper_pages
 import study_pages
 
 assert claims
@@ -80,9 +81,12 @@ $$ {claim.formula} $$
 
 
 def readme_table() -> str:
-    """The README's table: claim, statement, command."""
-    rows = [f"| {claim.id} | {claim.sentence} | `multires verify {claim.id}` |" for claim in select([])]
-    return "\n".join(["| claim | statement | command |", "|---|---|---|", *rows]) + "\n"
+    """The README's table: claim, statement, verdict, command."""
+    found = paper_pages.verdicts()
+    rows = [
+        f"| {claim.id} | {claim.sentence} | {found[claim.id]['verdict']} | `multires verify {claim.id}` |" for claim in select([])
+    ]
+    return "\n".join(["| claim | statement | verdict | command |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def readme(text: str) -> str:
@@ -98,6 +102,8 @@ def main() -> None:
     (ROOT / "docs" / "hvae-weights.md").write_text(hvae_pages.table())
     (ROOT / "docs" / "hvae-studies.md").write_text(hvae_study_pages.page())
     (ROOT / "docs" / "theory.md").write_text(theory())
+    page = ROOT / "docs" / "reproduce.md"
+    page.write_text(paper_pages.reproduce(page.read_text()))
     (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text()))
     (b2,) = select(["B2"])
     figures.draw("B2", b2.measure(Context(data.load("natural"), 0, "B2"))).savefig(ROOT / "docs" / "pyramid.png", dpi=110)
