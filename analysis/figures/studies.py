@@ -43,7 +43,7 @@ def costs(evidence: Evidence) -> Figure:
     """E2, E3: -ELBO of each network, seed by seed, and what each costs over the first with its interval over seeds."""
     a = evidence.arrays
     labels = [name.removeprefix("nll ") for name in a if name.startswith("nll ")]
-    names = [f"{label}\n{int(a[f'parameters {label}']):,} parameters" for label in labels]
+    names = [f"{label}\n{int(a[f'parameters {label}']):,}" for label in labels]
     figure = Figure(figsize=(9.6, 3.4))
     each, over = figure.subplots(1, 2, width_ratios=(len(labels), len(labels) - 0.5))
     values = [a[f"nll {label}"] for label in labels]
@@ -53,7 +53,7 @@ def costs(evidence: Evidence) -> Figure:
     for at, (row, color) in enumerate(zip(values, (BLUE, ORANGE, GREEN, RED), strict=False)):
         each.plot([at] * len(row), row, "o", color=color)
     each.set_xticks(range(len(labels)), names)
-    each.set(ylabel="-ELBO, nats an image", title="lines join networks of one seed", xlim=(-0.4, len(labels) - 0.6))
+    each.set(xlabel="parameters", ylabel="-ELBO, nats an image", title="lines join networks of one seed", xlim=(-0.4, len(labels) - 0.6))
     for at, (label, color) in enumerate(zip(labels[1:], (ORANGE, GREEN, RED), strict=False)):
         low, high = a[f"over {label}"]
         differences = [x - y for x, y in zip(a[f"nll {label}"], a[f"nll {labels[0]}"], strict=False)]
