@@ -33,9 +33,14 @@ def begin(run: Run, directory: Path) -> Run:
         raise MultiresError(f"{directory}: holds a run already; go on with --resume {directory}, or name another --out")
     # what does not fit has to fail before anything is written
     settled: Run = unet_runs.settle(run) if isinstance(run, UNetRun) else hvae_runs.settle(run)
-    files.require_writable(directory / CONFIG)
+    _require_writable(directory)
     files.write_json(directory / CONFIG, {"kind": kind(run), **plain.to_json(settled)})
     return settled
+
+
+def _require_writable(directory: Path) -> None:
+    for name in (CONFIG, SOURCES, WEIGHTS):
+        files.require_writable(directory / name)
 
 
 def read(directory: Path) -> Run:
@@ -54,6 +59,7 @@ def trainee(run: Run, directory: Path) -> Trainee:
 
 def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[training.Record]:
     """Train the run of a folder from where it is, and write the averaged weights and their card at its end."""
+    _require_writable(directory)
     it = trainee(run, directory)
     first = training.processes().is_main_process
     identity = json.dumps(plain.to_json(run), sort_keys=True)

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from analysis import filters
 from analysis.trainee import Trainee
-from multires import data, tasks
+from multires import data, memory, tasks
 from multires.configs import UNetRun
 from multires.patches import Patches, split
 from multires.unet import Block, UNet
 
 TEST_TILES, TEST_BATCH, TEST_SEED = 384, 64, 1_000_003
+COPIES = 5  # of the weights while they train: gradients, two moments, the average
 
 
 def settle(run: UNetRun) -> UNetRun:
@@ -25,7 +26,12 @@ def settle(run: UNetRun) -> UNetRun:
     train, _ = split(data.load(run.data), run.side)
     run = replace(run, model=replace(run.model, channels=train.channels))
     blank = torch.zeros(1, train.channels, run.side, run.side)
-    UNet(run.model)(tasks.pair(run.task, blank, torch.Generator())[0])
+    with torch.device("meta"):  # shapes alone
+        net = UNet(run.model)
+    net(tasks.pair(run.task, blank, torch.Generator())[0].to("meta"))
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    memory.require(f"widths = {run.model.widths}", COPIES * weights)
+    memory.require(f"batch = {run.training.batch}", 2 * run.training.batch * blank.numel())  # inputs and targets
     return run
 
 

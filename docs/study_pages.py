@@ -75,8 +75,8 @@ approximations of the output better than those of any other basis at {agreeing(h
 {agreeing(haar_before)} at random; at level 4 the unexplained fraction falls from {interval(haar_before[3])} to {interval(haar[3])}, at level 1
 from {interval(haar_before[0])} to {interval(haar[0])}, so the finer states hold them only roughly. With the other six filters the own
 basis is the best at levels 3 and 4 in {agreeing(deep)} cases ({agreeing(deep_before)} at random), and at levels 1 and 2 in
-{agreeing(fine)}: there Haar or a neighbouring wavelet does better, as upsampling by nearest neighbours is Haar's synthesis whatever the
-pooling was. Max and strided pooling leave {scientific(min(none[1]))} or more unexplained in every basis at levels 2 to 4
+{agreeing(fine)}: there Haar or a neighbouring wavelet does better. A likely reason, which this study does not test, is that upsampling
+by nearest neighbours is Haar's synthesis whatever the pooling was. Max and strided pooling leave {scientific(min(none[1]))} or more unexplained in every basis at levels 2 to 4
 ({scientific(min(none[0]))} or more at random). So "average-pooling U-Nets learn a Haar basis" holds in this form: the architecture fixes
 the basis of the encoder, and training brings the decoder to it. The [whole table](unet-basis.md) has the cells that disagree.
 """

@@ -1,9 +1,23 @@
-"""The C library's allocator, told to keep what is freed: a training asks for the same tensors again at the next step."""
+"""Memory: what does not fit is refused before it is asked for; and the C library's allocator is told to keep what is freed.
+
+A training asks for the same tensors again at the next step.
+"""
 
 import ctypes
+import os
 import sys
 
+from multires.errors import MultiresError
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+def require(what: str, floats: int) -> None:
+    """Raise MultiresError where so many float32 numbers are more than the memory of this machine, if it tells how much it has."""
+    if hasattr(os, "sysconf"):
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if 4 * floats > there:
+            raise MultiresError(f"{what}: takes {4 * floats / 2**30:,.0f} GiB or more, and this machine has {there / 2**30:,.0f}")
 
 
 def keep_freed() -> None:

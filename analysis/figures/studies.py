@@ -53,7 +53,9 @@ def costs(evidence: Evidence) -> Figure:
     for at, (row, color) in enumerate(zip(values, (BLUE, ORANGE, GREEN, RED), strict=False)):
         each.plot([at] * len(row), row, "o", color=color)
     each.set_xticks(range(len(labels)), names)
-    each.set(xlabel="parameters", ylabel="-ELBO, nats an image", title="lines join networks of one seed", xlim=(-0.4, len(labels) - 0.6))
+    each.set(
+        xlabel="parameters", ylabel="-ELBO, nats an image", title="lines join networks of one seed", xlim=(-0.4, len(labels) - 0.6)
+    )
     for at, (label, color) in enumerate(zip(labels[1:], (ORANGE, GREEN, RED), strict=False)):
         low, high = a[f"over {label}"]
         differences = [x - y for x, y in zip(a[f"nll {label}"], a[f"nll {labels[0]}"], strict=False)]

@@ -131,6 +131,29 @@ def test_json_of_a_benchmark(refused: Refused, monkeypatch: pytest.MonkeyPatch, 
     assert files(Path()) == [Path("file"), Path("folder")]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("--batch", ["100000000000"]), ("--widths", ["1000000", "1000000"])], ids=["batch", "widths"]
+)
+def test_a_training_that_no_memory_holds(refused: Refused, field: str, value: list[str]) -> None:
+    line = refused("train", "unet", "denoise", "--data", "natural", field, *value, "--out", "run")
+    assert line.startswith(f"multires: {field.removeprefix('--')} = ")
+    assert " GiB or more, and this machine has " in line
+    assert files(Path()) == []
+
+
+@pytest.mark.parametrize("name", ["sources.jsonl", "weights.safetensors"])
+def test_a_folder_in_place_of_a_file_of_the_run(refused: Refused, name: str) -> None:
+    (Path("run") / name).mkdir(parents=True)
+    assert f"run/{name}: is a folder" in refused("train", "unet", "denoise", "--out", "run")
+    assert files(Path()) == [Path("run"), Path("run") / name]
+
+
+def test_weights_of_a_study_shipped_into_a_file(refused: Refused) -> None:
+    Path("file").touch()
+    assert "file: cannot be written" in refused("study", "unet-basis", "--out", "runs", "--ship", "file")
+    assert files(Path()) == [Path("file")]
+
+
 def test_fetch_without_a_name(refused: Refused) -> None:
     line = refused("data", "fetch")
     assert "name a set" in line

@@ -156,8 +156,9 @@ def test_nonsense_is_refused(make: Callable[[], object], says: str) -> None:
 
 
 def test_the_least_values_are_taken() -> None:
-    TrainingConfig(steps=1, batch=1, warmup=0, seed=0, log_every=1, save_every=1, weight_decay=0, ema=0)
-    UNetRun(UNetConfig(channels=1, widths=(1,), blocks=1, dimension=3), Task(noise=0, levels=1), side=1)
+    training = TrainingConfig(steps=1, batch=1, warmup=0, seed=0, log_every=1, save_every=1, weight_decay=0, ema=0)
+    run = UNetRun(UNetConfig(channels=1, widths=(1,), blocks=1, dimension=3), Task(noise=0, levels=1), training, side=1)
+    assert plain.from_json(UNetRun, json.loads(json.dumps(plain.to_json(run))), "here") == run
 
 
 @given(values=json_values())
