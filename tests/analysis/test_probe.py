@@ -119,7 +119,7 @@ def test_wrong_calls_get_one_line_and_leave_nothing(
 
 def test_too_few_test_images_are_refused() -> None:
     net, images = probing.open_network("hvae-digits", None, None)
-    with pytest.raises(MultiresError, match="3 test images: half to fit on, half to score on, probes need 4 or more"):
+    with pytest.raises(MultiresError, match="3 test images: probes fit on one half and score on the other, and need 4 or more"):
         probing.Probe(net, images[:3], 0)
 
 
