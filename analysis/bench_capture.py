@@ -1,11 +1,13 @@
 """What recording activations costs: a forward pass with `capture` beside the plain one, and memory against images.
 
-`ratio` is plain / captured, 1 where recording is free; times are minima over repetitions in turns, the entry and the exit of
-the capture included. The memory row is the growth of a process's peak resident memory (Linux's VmHWM), in MiB, between its
-first 1,000 images and its 60,000th: 0 up to the allocator's noise if nothing stays behind.
+`ratio` is plain / captured, 1 where recording is free, the entry and the exit of the capture included. Both are timed in turns,
+by the clock and by CPU time, which other processes disturb less; ratio and times are medians over turns. The memory row is the
+growth of a process's peak resident memory (Linux's VmHWM), in MiB, between its first 1,000 images and its 60,000th: 0 up to the
+allocator's noise if nothing stays behind.
 """
 
 import itertools
+import statistics
 import subprocess
 import sys
 import time
@@ -61,47 +63,46 @@ def capture_rows() -> Iterator[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield _row("capture of pooling modules", PooledByModules(), modules="pools.*")
-        yield _row("capture of pooling functions", PooledByFunctions(), functions="avg_pool2d")
+        yield from _rows("capture of pooling modules", PooledByModules(), modules="pools.*")
+        yield from _rows("capture of pooling functions", PooledByFunctions(), functions="avg_pool2d")
         if Path("/proc/self/status").exists():  # Linux tells a process its peak; elsewhere the row is left out
             yield _memory()
     finally:
         torch.set_num_threads(threads)
 
 
-def minima(candidates: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """The fewest seconds that each candidate took, all of them timed in turns.
+def paired(ours: Callable[[], Any], plain: Callable[[], Any], clock: Callable[[], float]) -> tuple[float, float, float]:
+    """The median over turns of plain / ours, and the median seconds of a call of each.
 
-    A turn begins with a call that is not timed: without it each would pay for the pages that its predecessor gave back.
+    Either goes first in every second turn. It begins with a call that is not timed: without it each would pay for the pages that
+    the other gave back.
     """
-    least = dict.fromkeys(candidates, float("inf"))
-    for _ in range(REPETITIONS):
-        for name, call in candidates.items():
+    seconds: list[dict[Callable[[], Any], float]] = []
+    for turn in range(REPETITIONS):
+        seconds.append({})
+        for call in (ours, plain) if turn % 2 else (plain, ours):
             call()
+            start = clock()
             for _ in range(CALLS_A_TURN):
-                start = time.perf_counter()
                 call()
-                least[name] = min(least[name], time.perf_counter() - start)
-    return least
+            seconds[-1][call] = (clock() - start) / CALLS_A_TURN
+    ours_s, plain_s = (statistics.median(turn[call] for turn in seconds) for call in (ours, plain))
+    return statistics.median(turn[plain] / turn[ours] for turn in seconds), ours_s, plain_s
 
 
-def _row(case: str, net: nn.Module, **sites: str) -> Row:
+def _rows(case: str, net: nn.Module, **sites: str) -> Iterator[Row]:
     x = torch.rand(SHAPE)
 
     def captured() -> None:
         with capture(net, reduce=Moments, **sites):  # type: ignore[arg-type]
             net(x)
 
-    with torch.no_grad():
-        found = minima({"ours": captured, "plain forward": lambda: net(x)})
-    ours_s, plain_s = found["ours"], found["plain forward"]
     shape = " x ".join(map(str, SHAPE))
-    return {
-        "case": f"{case}, {shape}, {CHANNELS} channels",
-        "ratio": plain_s / ours_s,
-        "ours_s": ours_s,
-        "peers": {"plain forward": plain_s},
-    }
+    for kind, clock in (("", time.perf_counter), (", CPU time", time.process_time)):
+        with torch.no_grad():
+            ratio, ours_s, plain_s = paired(captured, lambda: net(x), clock)
+        name = f"{case}, {shape}, {CHANNELS} channels{kind}"
+        yield {"case": name, "ratio": ratio, "ours_s": ours_s, "peers": {"plain forward": plain_s}}
 
 
 PROBE = """

@@ -662,8 +662,25 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = torch.get_num_threads()
     *timed, memory = bench_capture.capture_rows()
     assert torch.get_num_threads() == threads
-    assert [row["case"].split(",")[0] for row in timed] == ["capture of pooling modules", "capture of pooling functions"]
+    cases = [(row["case"].split(",")[0], row["case"].rpartition(", ")[2]) for row in timed]
+    cost = [("capture of pooling modules", time) for time in ("24 channels", "CPU time")]
+    assert cases == [*cost, *(("capture of pooling functions", time) for _, time in cost)]
     for row in timed:
         assert row["ratio"] == pytest.approx(row["peers"]["plain forward"] / row["ours_s"])
     assert memory["ratio"] is None
     assert memory["value"] < 8 < bench_capture.growth(1_000, 3_000, "Keep") + 3
+
+
+def test_ratios_are_medians_of_turns_so_that_a_slow_turn_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_capture, "REPETITIONS", 5)
+    now, costs = 0.0, {"ours": 3.0, "plain": 2.0}
+    called: list[str] = []
+
+    def call(name: str) -> None:
+        nonlocal now
+        called.append(name)
+        now += costs[name] * (50 if called.count(name) == 6 else 1)
+
+    found = bench_capture.paired(lambda: call("ours"), lambda: call("plain"), lambda: now)
+    assert found == pytest.approx((2 / 3, 3, 2))
+    assert called[0] != called[2 * (bench_capture.CALLS_A_TURN + 1)]  # either goes first in turn
