@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ import pywt
 import torch
 from torch import Tensor, nn
 
-from analysis import filters
-from analysis.basis import Identification, approximations, identify
+from analysis import basis_study, filters, unet_runs
+from analysis.basis import Identification, activations, approximations, identify, identify_each
 from analysis.filters import WAVELETS
-from multires.configs import UNetConfig
+from multires.configs import PRESETS, TrainingConfig, UNetConfig
 from multires.errors import MultiresError
 from multires.unet import POOLINGS, Pool, UNet
 
@@ -148,6 +149,26 @@ def test_images_in_which_no_basis_can_be_identified_are_refused(levels: int, ima
 def test_a_network_without_the_modules_is_refused() -> None:
     with pytest.raises(MultiresError, match=r"Identity has no module 'decoder.1'"):
         identify(torch.nn.Identity(), 2, FIT, HELD)
+
+
+def test_several_networks_at_once_are_each_by_itself() -> None:
+    nets = [Carrier(mixture("haar"), mixture("db2")), Carrier(mixture("coif1"), output=lambda x: x.roll(1, 0))]
+    for net, found in zip(nets, identify_each(nets, LEVELS, FIT, HELD), strict=True):
+        for side, alone in identify(net, LEVELS, FIT, HELD).items():
+            assert np.array_equal(found[side].unexplained, alone.unexplained)
+            assert np.array_equal(found[side].high, alone.high)
+
+
+def test_the_network_before_training_is_the_one_training_begins_with() -> None:
+    """Whose blocks are the identity, and are left out."""
+    run = replace(PRESETS["denoise"], model=UNetConfig(widths=(6, 6, 6)), training=TrainingConfig(seed=4))
+    fresh, before = unet_runs.fresh(run), basis_study.untrained(run)["untrained"]
+    names = {f"{part}.{level}" for part in ("encoder", "decoder") for level in range(2)}
+    for _, ((y, here), (same, there)) in activations([fresh, before], names, FIT.float()):
+        assert torch.equal(y, same)
+        assert all(torch.equal(here[name], there[name]) for name in names)
+    with torch.no_grad():
+        assert not torch.equal(basis_study.untrained(run)["random"](FIT.float()), fresh(FIT.float()))
 
 
 def test_images_are_given_in_the_precision_of_the_network() -> None:
