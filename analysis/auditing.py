@@ -1,0 +1,270 @@
+"""The audit of a network: every site where its resolution changes, what it does there, and what comes through.
+
+::
+
+    found = analysis.audit(model, images)  # or (images, timestep), or {"sample": images, ...}
+    for site in found.sites:
+        print(site.path, site.verdict)
+
+The model itself is never run: a copy is, in evaluation mode and with random numbers of its own, first with its weights, then with
+random ones. `analysis.sites` finds the sites, `analysis.resampling` measures them, `analysis.passage` what they pass on.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from analysis import passage, resampling
+from analysis.capture import _compiled
+from analysis.resampling import Measured
+from analysis.sites import Found, Tracer
+from analysis.tape import leaves, mapped
+from analysis.verdicts import verdict
+from multires.errors import MultiresError
+
+SEED, REDRAWN = 0, 1_000_003
+Table = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place where the resolution falls (encoder) or rises (decoder), in the order in which they run."""
+
+    kind: str
+    path: str
+    """The module whose forward makes the call; '' is the model itself."""
+    line: str | None
+    """FILE:LINE of the user's call."""
+    side: str
+    """'encoder' where the resolution falls, 'decoder' where it rises."""
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    channels: tuple[int, int]
+    learned: bool
+    measured: Measured | None
+    """None where it cannot be; `verdict` says why."""
+    verdict: str
+    random: dict[str, float] | None = None
+    """`measured.filters` with random weights."""
+    readout: dict[str, float] | None = None
+    r"""$1 - R^2$ of a linear read-out from the channels of a coarse cell to each wavelet's approximation of the input (encoder)
+    or output (decoder), on held-out images."""
+    random_readout: dict[str, float] | None = None
+    survival: Table | None = None
+    """Of noise in each Haar band of the input (d1 finest), the energy in each band of the site's output; the best band's is 1."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `audit` found; every sentence of `notes` says what was left out and why."""
+
+    model: str
+    parameters: int
+    inputs: tuple[tuple[int, ...], ...]
+    sites: tuple[Site, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return dataclasses.asdict(self)
+
+
+def audit(model: nn.Module, inputs: Any) -> Audit:
+    """Audit a model on inputs: a tensor (batch, channel, *spatial), a tuple of arguments, or a dict of keyword arguments.
+
+    Four images or more are needed for the read-outs. Raises MultiresError for what is no module, a model that is compiled, cannot
+    be copied or raises, and for inputs without an image.
+    """
+    started = time.perf_counter()
+    args, kwargs = _arguments(model, inputs)
+    image = next((x for x in leaves((args, kwargs)) if isinstance(x, Tensor) and 3 <= x.ndim <= 5 and x.is_floating_point()), None)
+    if image is None:
+        raise MultiresError("inputs hold no image: pass a floating-point tensor of shape (batch, channel, *spatial) among them")
+    notes: list[str] = []
+    with _undisturbed():
+        net = _copied(model)
+        found = _Pass(net, args, kwargs, measured=True)
+        sites = [_site(occurrence, measured) for occurrence, measured in found.seen]
+        survivals = passage.survival(lambda a, k: _Pass(net, a, k, keep=True).outputs, args, kwargs, image, sites, notes)
+        readouts = passage.readouts(image, found.output, found.coarse, sites, notes)
+        notes.append(redraw(net))
+        again = _Pass(net, args, kwargs, like=sites)
+        same = [(s.kind, s.path, s.before, s.after) for s in sites] == [site[:4] for site in again.randoms]
+        if not same:
+            notes.append("with random weights the model takes another way: no figures for random weights")
+        random_readouts = passage.readouts(image, again.output, again.coarse, sites, []) if same else [None] * len(sites)
+    sites = [
+        replace(
+            site,
+            random=again.randoms[i][4] if same else None,
+            readout=readouts[i],
+            random_readout=random_readouts[i],
+            survival=survivals[i],
+        )
+        for i, site in enumerate(sites)
+    ]
+    shapes = tuple(tuple(x.shape) for x in leaves((args, kwargs)) if isinstance(x, Tensor))
+    count = sum(p.numel() for p in model.parameters())
+    return Audit(type(model).__name__, count, shapes, tuple(sites), tuple(notes), time.perf_counter() - started)
+
+
+def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if not isinstance(model, nn.Module):
+        raise MultiresError(f"audit of a {type(model).__name__}: pass a torch.nn.Module")
+    for name, module in model.named_modules():
+        if _compiled(module):
+            where = f"module {name!r}" if name else "the model"
+            raise MultiresError(f"{where} is compiled: nothing inside is seen; pass the module as it was before torch.compile")
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return (tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)), {}
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model).eval()
+    except Exception as error:
+        raise MultiresError(
+            f"{type(model).__name__} cannot be copied, and only a copy is audited ({_line(error)}); give it a __deepcopy__"
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Leave every generator of random numbers where it was."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 # the one that a model's forward may draw from
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+
+
+class _Pass:
+    """One forward of the model with a tracer."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        args: Any,
+        kwargs: Any,
+        *,
+        measured: bool = False,
+        keep: bool = False,
+        like: list[Site] | None = None,
+    ) -> None:
+        self.measured, self.keep, self.like = measured, keep, like
+        self.seen: list[tuple[Found, Measured | str]] = []
+        self.randoms: list[tuple[Any, ...]] = []
+        self.outputs: list[Tensor] = []
+        self.coarse: list[Tensor] = []
+        args, kwargs = mapped(_cloned, args), mapped(_cloned, kwargs)
+        torch.manual_seed(SEED)
+        with torch.no_grad(), Tracer(net, self.report):
+            try:
+                self.output = _run_traced(net, args, kwargs)
+            except MultiresError:
+                raise
+            except Exception as error:
+                shapes = ", ".join(str(tuple(x.shape)) for x in leaves((args, kwargs)) if isinstance(x, Tensor))
+                raise MultiresError(f"{type(net).__name__} raised {_line(error)} (inputs of shape {shapes})") from None
+
+    def report(self, site: Found) -> None:
+        """Measure a site while its activations are there, and keep figures alone."""
+        if self.keep:
+            self.outputs.append(site.output.detach().float().clone())
+            return
+        coarse = site.output if site.falls else site.source
+        self.coarse.append(coarse.detach().float().clone() if len(coarse) >= passage.FEWEST else coarse[:0].float())
+        if self.measured:
+            self.seen.append((replace(site, source=site.source[:0], output=site.output[:0]), _tried(resampling.measure, site)))
+        elif self.like is not None:
+            number = len(self.randoms)
+            known = self.like[number].measured if number < len(self.like) else None
+            filters = None
+            if known is not None:
+                tried = _tried(lambda s: resampling.filters_of(s, known.linear, known.channelwise), site)
+                filters = tried if isinstance(tried, dict) else None
+            self.randoms.append((_kind(site, known), site.path, _sides(site)[0], _sides(site)[1], filters))
+
+
+def _run_traced(net: nn.Module, args: Any, kwargs: Any) -> Any:
+    """The frame where the search for the user's line ends."""
+    return net(*args, **kwargs)
+
+
+def _cloned(item: Any) -> Any:
+    return item.clone() if isinstance(item, Tensor) else item
+
+
+def _tried(measure: Callable[[Found], Any], site: Found) -> Any:
+    try:
+        return measure(site)
+    except (RuntimeError, MultiresError) as error:
+        return _line(error)
+
+
+def _sides(site: Found) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return site.operator.before[1:], site.operator.after[1:]
+
+
+def _kind(site: Found, measured: Measured | None) -> str:
+    if site.kind != "strided convolution" or site.learned or measured is None:
+        return site.kind
+    return "blur pooling" if measured.channelwise else "fixed strided convolution"
+
+
+def _site(site: Found, measured: Measured | str) -> Site:
+    before, after = _sides(site)
+    found = measured if isinstance(measured, Measured) else None
+    kind = _kind(site, found)
+    sentence = f"not measured: {measured}" if found is None else verdict(kind, before, after, site.learned, found)
+    line = None if site.line is None else f"{site.line[0]}:{site.line[1]}"
+    side = "encoder" if sum(after) < sum(before) else "decoder"
+    channels = (site.operator.before[0], site.operator.after[0])
+    return Site(kind, site.path, line, side, before, after, channels, site.learned, found, sentence)
+
+
+def redraw(net: nn.Module) -> str:
+    """Initialise all weights anew, and say how.
+
+    Each module's `reset_parameters` does it; whatever that leaves as it was, or has none, is drawn from a normal distribution with
+    the mean and standard deviation it had.
+    """
+    torch.manual_seed(REDRAWN)  # small seeds are those that networks are initialised with
+    left, without = 0, ""
+    with torch.no_grad():
+        for name, module in net.named_modules():
+            own = [p for p in module.parameters(recurse=False) if p.numel() and p.is_floating_point()]
+            before = [p.clone() for p in own]
+            if own and callable(getattr(module, "reset_parameters", None)):
+                module.reset_parameters()
+            for p, old in zip(own, before, strict=True):
+                deviation = float(old.double().std()) if old.numel() > 1 else 0.0
+                if torch.equal(p, old) and deviation:
+                    p.normal_(float(old.double().mean()), deviation)
+                    left, without = left + 1, without or f"{type(module).__name__} {name!r}"
+    drawn = f"; {left} that it leaves alone, the first in {without}, are normal, of their own mean and deviation" if left else ""
+    return f"random weights: by each module's reset_parameters{drawn}"
+
+
+def short(line: str | None) -> str:
+    """File and line without folders."""
+    return "-" if line is None else Path(line).name

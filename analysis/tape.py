@@ -1,0 +1,125 @@
+r"""Values as functions of one tensor, kept as the calls that made them, so that they can be computed again from another tensor.
+
+What a pooling does to activations is one thing, what it *is* as an operator another: `Operator` evaluates the same calls, in
+float64, on any input of the same shape. A call is replayed with its own arguments; constants (weights, numbers) stay.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CASTS = {"to", "float", "half", "double", "bfloat16", "type", "type_as"}  # a replay stays in float64
+
+
+class _Source:
+    """Stands for the tensor that a value is a function of."""
+
+
+SOURCE = _Source()
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """The value of a call whose tensors are all functions of `source`, or constants."""
+
+    source: Tensor
+    name: str
+    function: Callable[..., Any]
+    args: Any
+    kwargs: Any
+    pick: int | None
+    """Which of several results."""
+    path: str
+    line: tuple[str, int] | None
+    learned: bool
+    """Whether a parameter that is trained takes part, in this call or in one before it."""
+
+    def calls(self) -> Iterator["Value"]:
+        """This call and those before it, each once, the last first."""
+        seen: set[int] = set()
+        waiting = [self]
+        while waiting:
+            value = waiting.pop(0)
+            if id(value) not in seen:
+                seen.add(id(value))
+                yield value
+                waiting += [item for item in leaves((value.args, value.kwargs)) if isinstance(item, Value)]
+
+    def evaluate(self, z: Tensor, known: dict[int, Any]) -> Tensor:
+        """The value where the source is z, in float64."""
+        if id(self) not in known:
+
+            def given(item: Any) -> Any:
+                if isinstance(item, Value):
+                    return item.evaluate(z, known)
+                if item is SOURCE:
+                    return z
+                return item.double() if isinstance(item, Tensor) and item.is_floating_point() else item
+
+            args = mapped(given, self.args)
+            if self.name in CASTS:
+                result = args[0]
+            else:
+                kwargs = {key: mapped(given, value) for key, value in self.kwargs.items() if key != "dtype"}
+                result = self.function(*args, **kwargs)
+            known[id(self)] = result if self.pick is None else result[self.pick]
+        value: Tensor = known[id(self)]
+        return value
+
+
+def mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """The function of every leaf of nested tuples, lists and dicts."""
+    if isinstance(value, dict):
+        return {key: mapped(function, item) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(mapped(function, item) for item in value)
+    return function(value)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The leaves of nested tuples, lists, slices' ends and dicts."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+class Operator:
+    r"""The map $A$ from an activation (batch, channel, *spatial) to the resampled one, in float64.
+
+    `batch` is 1 where the calls allow it: some name the batch among the sides of a view. Differentiable.
+    """
+
+    def __init__(self, value: Value, output: tuple[int, ...]) -> None:
+        self.value = value
+        self.before, self.after = tuple(value.source.shape[1:]), output[1:]
+        self.batch = 1
+        try:
+            alone = value.evaluate(self._new(torch.zeros), {}).shape == (1, *self.after)
+        except RuntimeError:
+            alone = False
+        if not alone:
+            self.batch = len(value.source)
+
+    def _new(self, make: Callable[..., Tensor], **options: Any) -> Tensor:
+        return make((self.batch, *self.before), dtype=torch.float64, **options).to(self.value.source.device)
+
+    def zeros(self) -> Tensor:
+        """The zero input."""
+        return self._new(torch.zeros)
+
+    def noise(self, generator: torch.Generator) -> Tensor:
+        """A standard normal input."""
+        return self._new(torch.randn, generator=generator)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """A z."""
+        # an operation in place must not reach the caller's z; tensors may be views of it
+        return self.value.evaluate(z.clone(), {})

@@ -1,0 +1,70 @@
+"""One sentence of verdict for a site: what its operator is, or how far it is from what."""
+
+from analysis.resampling import EXACT, Measured
+
+FLOAT32 = 2.0**-23  # one rounding of a weight of about the filter's size, either way
+TOLD = 1e-6  # an unexplained fraction below this is the rounding of weights in float32 and of the transforms
+
+
+def verdict(kind: str, before: tuple[int, ...], after: tuple[int, ...], learned: bool, found: Measured) -> str:
+    """The sentence; `before` and `after` are the sides."""
+    if found.factors is None:
+        return f"no projection: {_sides(before)} cells do not divide into {_sides(after)}" + _nonlinear(kind, found)
+    if not found.linear:
+        distance = "" if found.action is None else f"; {_percent(found.action)} from the Haar projection on these activations"
+        return f"not linear: {kind.removesuffix(' pooling')}{distance}{_closest(found, ', closest to')}"
+    exact = _exact(before, after, learned, found)
+    if exact:
+        return exact
+    apart = "" if found.distance is None else f"; {_percent(found.distance)} from the Haar {_projection(before, after)}"
+    rest = "" if found.translates or learned else "; its border differs"
+    if found.lossless:
+        return "no projection: it moves cells into channels and loses nothing" + apart
+    if found.taps == 1 and sum(before) > sum(after):
+        return f"{'learned' if learned else 'fixed'} weights of one cell of each block: subsampling, no projection{apart}"
+    name = min(found.filters, key=lambda wavelet: found.filters[wavelet], default=None)
+    kept = "low-pass" if sum(before) > sum(after) else "reconstruction"
+    if name and name != "haar" and found.filters[name] <= TOLD and found.channelwise and not learned:
+        return f"{name} {kept}, {_percent(found.filters[name])} unexplained{apart}{rest}"
+    return f"{'learned' if learned else 'fixed filter'}{_closest(found, ', closest to')}{apart}{rest}"
+
+
+def _exact(before: tuple[int, ...], after: tuple[int, ...], learned: bool, found: Measured) -> str | None:
+    if found.worst is None or found.scale is None or found.scaled is None or found.factors is None:
+        return None
+    name = f"Haar {_projection(before, after)}"
+    if any(factor & (factor - 1) for factor in found.factors):
+        name = f"{_projection(before, after)} of blocks of {_sides(found.factors)} cells, not dyadic"
+    if found.worst <= EXACT:
+        return f"{name}, exact" + (" (its weights are learned)" if learned else "")
+    if found.scaled <= EXACT * max(1.0, abs(found.scale)):
+        return f"{name} times {found.scale:.6g}: no projection itself"
+    if found.worst <= FLOAT32:
+        return f"{name} to the rounding of its weights ({found.worst:.0e})"
+    return None
+
+
+def _projection(before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    return "projection" if sum(before) > sum(after) else "embedding"
+
+
+def _nonlinear(kind: str, found: Measured) -> str:
+    return "" if found.linear else f"; not linear: {kind.removesuffix(' pooling')}"
+
+
+def _closest(found: Measured, introduction: str) -> str:
+    if not found.filters:
+        return ""
+    name = min(found.filters, key=lambda wavelet: found.filters[wavelet])
+    return f"{introduction} {name}, {_percent(found.filters[name])} unexplained"
+
+
+def _percent(fraction: float) -> str:
+    percent = 100 * fraction
+    if percent and percent < 0.01:
+        return f"{percent:.0e} %"
+    return f"{percent:.0f} %" if percent >= 100 else f"{percent:.2g} %"
+
+
+def _sides(sides: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sides))
