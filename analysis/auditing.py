@@ -51,9 +51,8 @@ class Site:
     after: tuple[int, ...]
     channels: tuple[int, int]
     learned: bool
-    measured: Measured | None
-    """None where it cannot be; `verdict` says why."""
-    verdict: str
+    measured: Measured | str
+    """The reason where it could not be measured."""
     random: dict[str, float] | None = None
     """`measured.filters` with random weights."""
     readout: dict[str, float] | None = None
@@ -62,6 +61,13 @@ class Site:
     random_readout: dict[str, float] | None = None
     survival: Table | None = None
     """Of noise in each Haar band of the input (d1 finest), the energy in each band of the site's output; the best band's is 1."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what the site is, or how far it is from what."""
+        if isinstance(self.measured, str):
+            return f"not measured: {self.measured}"
+        return verdict(self.kind, self.before, self.after, self.learned, self.measured, self.random or {})
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
-        return dataclasses.asdict(self)
+        sites = [dataclasses.asdict(site) | {"verdict": site.verdict} for site in self.sites]
+        return dataclasses.asdict(self) | {"sites": sites}
 
 
 def audit(model: nn.Module, inputs: Any) -> Audit:
@@ -197,9 +204,9 @@ class _Pass:
             self.seen.append((replace(site, source=site.source[:0], output=site.output[:0]), _tried(resampling.measure, site)))
         elif self.like is not None:
             number = len(self.randoms)
-            known = self.like[number].measured if number < len(self.like) else None
+            known = self.like[number].measured if number < len(self.like) else ""
             filters = None
-            if known is not None:
+            if isinstance(known, Measured):
                 tried = _tried(lambda s: resampling.filters_of(s, known.linear, known.channelwise), site)
                 filters = tried if isinstance(tried, dict) else None
             self.randoms.append((_kind(site, known), site.path, _sides(site)[0], _sides(site)[1], filters))
@@ -225,21 +232,18 @@ def _sides(site: Found) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return site.operator.before[1:], site.operator.after[1:]
 
 
-def _kind(site: Found, measured: Measured | None) -> str:
-    if site.kind != "strided convolution" or site.learned or measured is None:
+def _kind(site: Found, measured: Measured | str) -> str:
+    if site.kind != "strided convolution" or site.learned or isinstance(measured, str):
         return site.kind
     return "blur pooling" if measured.channelwise else "fixed strided convolution"
 
 
 def _site(site: Found, measured: Measured | str) -> Site:
     before, after = _sides(site)
-    found = measured if isinstance(measured, Measured) else None
-    kind = _kind(site, found)
-    sentence = f"not measured: {measured}" if found is None else verdict(kind, before, after, site.learned, found)
     line = None if site.line is None else f"{site.line[0]}:{site.line[1]}"
     side = "encoder" if sum(after) < sum(before) else "decoder"
     channels = (site.operator.before[0], site.operator.after[0])
-    return Site(kind, site.path, line, side, before, after, channels, site.learned, found, sentence)
+    return Site(_kind(site, measured), site.path, line, side, before, after, channels, site.learned, measured)
 
 
 def redraw(net: nn.Module) -> str:

@@ -10,6 +10,7 @@ channel mixing M, and the best place s of the filter. Rising ones are compared w
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pywt
@@ -41,8 +42,8 @@ class Measured:
     """By which the sides fall or rise, where they do so by whole ones."""
     lossless: bool
     """Whether A* A is a multiple of the identity: nothing is lost, as in a pixel unshuffle."""
-    translates: bool
-    """Whether A commutes with translations by its factors, around the border too."""
+    translates: Literal["everywhere", "inside", "nowhere"]
+    """Where A commutes with translations by its factors: around the border too, away from it, or not at all."""
     taps: int | None
     """How many cells of one channel an output cell reads (falling), or a cell writes (rising)."""
     action: float | None
@@ -94,7 +95,7 @@ def measure(site: Found, seed: int = 0) -> Measured:
     linear = _far(f(2 * z - 3 * other), 2 * y - 3 * f(other)) <= LINEAR
     same = operator.before[0] == operator.after[0]
     channelwise = same and _channelwise(f, z, y)
-    kernels = _kernels(operator, f, falls, channelwise) if linear and factors else None
+    kernels = _kernels(operator, f, z, falls, channelwise) if linear and factors else None
     filters = filters_of(site, linear, channelwise)
     found = {}
     # a learned map of channels is no candidate unless its filter is the projection's
@@ -105,7 +106,7 @@ def measure(site: Found, seed: int = 0) -> Measured:
         channelwise=channelwise,
         factors=factors,
         lossless=linear and y.numel() >= z.numel() and _lossless(f, z),
-        translates=linear and factors is not None and _translates(f, z, y, factors, falls),
+        translates=_translates(f, z, y, factors, falls) if linear and factors else "nowhere",
         taps=None if kernels is None else int((kernels.flatten(1).abs() > LINEAR * kernels.abs().max()).sum(1).max()),
         action=_action(site, factors, channelwise),
         filters=filters,
@@ -125,7 +126,8 @@ def filters_of(site: Found, linear: bool, channelwise: bool) -> dict[str, float]
     if factors is None or not _dyadic(factors):
         return {}
     if linear:
-        return _filters(_kernels(site.operator, linear_part(site.operator), site.falls, channelwise), factors, site.falls)
+        z = site.operator.noise(torch.Generator().manual_seed(0))
+        return _filters(_kernels(site.operator, linear_part(site.operator), z, site.falls, channelwise), factors, site.falls)
     return _on_activations(site, factors) if channelwise and site.falls and len(set(factors)) == 1 else {}
 
 
@@ -194,19 +196,26 @@ def _lossless(f: Callable[[Tensor], Tensor], z: Tensor) -> bool:
     return scale > 0 and _far(back, scale * z) <= LINEAR
 
 
-def _translates(f: Callable[[Tensor], Tensor], z: Tensor, y: Tensor, factors: tuple[int, ...], falls: bool) -> bool:
+def _translates(
+    f: Callable[[Tensor], Tensor], z: Tensor, y: Tensor, factors: tuple[int, ...], falls: bool
+) -> Literal["everywhere", "inside", "nowhere"]:
     axes = tuple(range(2, z.ndim))
     fine, one = list(factors), [1] * len(factors)
-    return _far(f(z.roll(fine if falls else one, axes)), y.roll(one if falls else fine, axes)) <= LINEAR
+    there, back = f(z.roll(fine if falls else one, axes)), y.roll(one if falls else fine, axes)
+    if _far(there, back) <= LINEAR:
+        return "everywhere"
+    for axis in axes:
+        n = y.shape[axis]
+        there, back = (t.narrow(axis, n // 4 + 1, max(1, n // 2 - 1)) if n > 1 else t for t in (there, back))
+    return "inside" if _far(there, back) <= LINEAR else "nowhere"
 
 
-def _kernels(operator: Operator, f: Callable[[Tensor], Tensor], falls: bool, channelwise: bool) -> Tensor:
+def _kernels(operator: Operator, f: Callable[[Tensor], Tensor], z: Tensor, falls: bool, channelwise: bool) -> Tensor:
     """Filters of shape (pair of channels, *cells), of all pairs or, where channels mix at no cost that is known, of some."""
     call = operator.value
     padded = {before.name for before in call.calls()} - {call.name} <= {"pad", "contiguous", "clone", "to", "float"}
     if call.name in ("conv", "conv_transpose") and padded and call.pick is None:
         return _weights(call)
-    z = operator.zeros()
     y = f(z)
     centre = tuple(n // 2 for n in (y if falls else z).shape[2:])
     channels = (y if falls else z).shape[1]

@@ -192,7 +192,7 @@ class Tracer(TorchFunctionMode):
             return tensors[0] in self.pending or tensors[0] in self.constants
         return started or name not in ELEMENTWISE
 
-    def value(self, name: str, func: Any, args: Any, kwargs: Any, source: Tensor) -> Value:
+    def value(self, name: str, func: Any, args: Any, kwargs: Any, source: Tensor, several: bool = False) -> Value:
         """The call as a function of its source."""
 
         def given(item: Any) -> Any:
@@ -204,7 +204,9 @@ class Tracer(TorchFunctionMode):
             self.pending[t].learned if t in self.pending else self.constants.get(t, False) for t in _tensors((args, kwargs))
         )
         path, module = self.running[-1]
-        return Value(source, name, func, mapped(given, args), mapped(given, kwargs), None, path, _line(module), learned)
+        return Value(
+            source, name, func, mapped(given, args), mapped(given, kwargs), 0 if several else None, path, _line(module), learned
+        )
 
     def follow(self, name: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         """Make a call whose result is a function of one activation."""
@@ -238,11 +240,13 @@ class Tracer(TorchFunctionMode):
             before = None
         self.close(tensors[1:])
         source = x if before is None else before.source
-        value = self.value(family, func, args, kwargs, source) if x not in self.constants else None
+        # with indices, what is pooled comes first
+        several = bool(kwargs.get("return_indices", False)) or getattr(func, "__name__", "").endswith("_with_indices")
+        value = self.value(family, func, args, kwargs, source, several) if x not in self.constants else None
         alone = value
         if before is not None:
             del self.pending[x]
-            alone = self.value(family, func, args, kwargs, x)
+            alone = self.value(family, func, args, kwargs, x, several)
             self.pending[x] = before
         result = func(*args, **kwargs)
         y = next(_tensors(result))
@@ -251,7 +255,8 @@ class Tracer(TorchFunctionMode):
         if value is None or alone is None or x.shape[2:] == y.shape[2:] or not _strided(family, args, kwargs):
             return result
         with torch._C.DisableTorchFunction():
-            if _comparable(source.shape, y.shape):
+            padded = all(n >= m for n, m in zip(x.shape[2:], source.shape[2:], strict=False))
+            if padded and _comparable(source.shape, y.shape):
                 self.found(value, y)
             elif before is not None and x.shape[0] != source.shape[0]:  # a view back to the batch is to come
                 self.pending[y] = value
@@ -338,26 +343,28 @@ def _kind(value: Value) -> str:
         if family in names:
             if family == "interpolate":
                 return f"interpolation ({value.kwargs.get('mode', value.args[3] if len(value.args) > 3 else 'nearest')})"
-            fixed = family == "conv" and not value.learned
-            return "blur pooling" if fixed else RESAMPLERS[family]
+            return RESAMPLERS[family]
     if "matmul" in names:
         return "matrix product"
+    if names & {"amax", "max", "maximum", "amin", "min", "minimum"}:
+        return "sliced max pooling" if names & {"amax", "max", "maximum"} else "sliced min pooling"
     return "reshaping" if names <= LAYOUT else "slicing" if names <= LAYOUT | INDEXING | {"setitem"} else "sliced arithmetic"
 
 
 def moves_along(operator: Operator) -> bool:
     """Whether impulses half a grid apart give responses as far apart, in units of either grid, along every axis."""
-    rest = operator(operator.zeros())
+    rest, generator = operator(operator.zeros()), torch.Generator().manual_seed(0)
     for axis, (n, m) in enumerate(zip(operator.before[1:], operator.after[1:], strict=True), start=2):
         step = max(1, n // m)
-        apart = n // 2 // step * step
+        near, far = n // 4 // step * step, (n // 4 + n // 2) // step * step
+        block = operator.noise(generator).narrow(axis, 0, step).abs()
         profiles = []
-        for place in (n // 4, n // 4 + apart):
+        for place in (near, far):
             z = operator.zeros()
-            z.select(axis, place).fill_(1.0)
+            z.narrow(axis, place, step).copy_(block)
             moved = (operator(z) - rest).square() + (operator(-z) - rest).square()  # a minimum answers to negative ones alone
             profiles.append(moved.movedim(axis, 0).flatten(1).sum(1))
-        expected = profiles[0].roll(round(apart * m / n))
+        expected = profiles[0].roll(round((far - near) * m / n))
         if not float(expected @ profiles[1]) > ALIKE * float(profiles[0].norm() * profiles[1].norm()):
             return False
         # what is spread evenly moves along with anything

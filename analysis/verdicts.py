@@ -6,27 +6,40 @@ FLOAT32 = 2.0**-23  # one rounding of a weight of about the filter's size, eithe
 TOLD = 1e-6  # an unexplained fraction below this is the rounding of weights in float32 and of the transforms
 
 
-def verdict(kind: str, before: tuple[int, ...], after: tuple[int, ...], learned: bool, found: Measured) -> str:
-    """The sentence; `before` and `after` are the sides."""
+def verdict(
+    kind: str, before: tuple[int, ...], after: tuple[int, ...], learned: bool, found: Measured, random: dict[str, float]
+) -> str:
+    """The sentence; `before` and `after` are the sides, `random` the unexplained fractions with random weights."""
     if found.factors is None:
         return f"no projection: {_sides(before)} cells do not divide into {_sides(after)}" + _nonlinear(kind, found)
+    falls = sum(before) > sum(after)
     if not found.linear:
-        distance = "" if found.action is None else f"; {_percent(found.action)} from the Haar projection on these activations"
+        what = "the" if found.channelwise else "channels mixed from the"
+        distance = "" if found.action is None else f"; {_percent(found.action)} from {what} Haar projection on these activations"
         return f"not linear: {kind.removesuffix(' pooling')}{distance}{_closest(found, ', closest to')}"
     exact = _exact(before, after, learned, found)
     if exact:
         return exact
     apart = "" if found.distance is None else f"; {_percent(found.distance)} from the Haar {_projection(before, after)}"
-    rest = "" if found.translates or learned else "; its border differs"
-    if found.lossless:
-        return "no projection: it moves cells into channels and loses nothing" + apart
-    if found.taps == 1 and sum(before) > sum(after):
+    rest = {
+        "everywhere": "",
+        "inside": "; another filter at the border",
+        "nowhere": "; another filter elsewhere than in the centre",
+    }
+    elsewhere = "" if learned and found.translates == "inside" else rest[found.translates]
+    if found.taps == 1 and falls and not found.lossless:
         return f"{'learned' if learned else 'fixed'} weights of one cell of each block: subsampling, no projection{apart}"
+    if found.taps == 1 and not falls and found.channelwise:
+        return f"each cell to one cell of its block, zeros between: no embedding{apart}"
+    if found.lossless:
+        moved = "cells into channels" if falls else "channels into cells"
+        return f"no {_projection(before, after)}: it moves {moved} and loses nothing"
     name = min(found.filters, key=lambda wavelet: found.filters[wavelet], default=None)
-    kept = "low-pass" if sum(before) > sum(after) else "reconstruction"
+    kept = "low-pass" if falls else "reconstruction"
     if name and name != "haar" and found.filters[name] <= TOLD and found.channelwise and not learned:
-        return f"{name} {kept}, {_percent(found.filters[name])} unexplained{apart}{rest}"
-    return f"{'learned' if learned else 'fixed filter'}{_closest(found, ', closest to')}{apart}{rest}"
+        return f"{name} {kept}, {_percent(found.filters[name])} unexplained{apart}{elsewhere}"
+    beside = f" ({_percent(min(random.values()))} with random weights)" if learned and random else ""
+    return f"{'learned' if learned else 'fixed filter'}{_closest(found, ', closest to')}{beside}{apart}{elsewhere}"
 
 
 def _exact(before: tuple[int, ...], after: tuple[int, ...], learned: bool, found: Measured) -> str | None:
@@ -60,7 +73,7 @@ def _closest(found: Measured, introduction: str) -> str:
 
 
 def _percent(fraction: float) -> str:
-    percent = 100 * fraction
+    percent = 100 * fraction if fraction > 1e-14 else 0.0  # below is rounding
     if percent and percent < 0.01:
         return f"{percent:.0e} %"
     return f"{percent:.0f} %" if percent >= 100 else f"{percent:.2g} %"
