@@ -13,11 +13,11 @@ random ones. `analysis.sites` finds the sites, `analysis.resampling` measures th
 import contextlib
 import copy
 import dataclasses
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,8 @@ class Audit:
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
         sites = [dataclasses.asdict(site) | {"verdict": site.verdict} for site in self.sites]
-        return dataclasses.asdict(self) | {"sites": sites}
+        found: dict[str, Any] = mapped(_finite, dataclasses.asdict(self) | {"sites": sites})
+        return found
 
 
 def audit(model: nn.Module, inputs: Any) -> Audit:
@@ -269,6 +270,5 @@ def redraw(net: nn.Module) -> str:
     return f"random weights: by each module's reset_parameters{drawn}"
 
 
-def short(line: str | None) -> str:
-    """File and line without folders."""
-    return "-" if line is None else Path(line).name
+def _finite(item: Any) -> Any:
+    return None if isinstance(item, float) and not math.isfinite(item) else item

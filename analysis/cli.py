@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
+from analysis.commands.audit import Audit
 from analysis.commands.bench import Bench
 from analysis.commands.data import Data
 from analysis.commands.evaluate import Evaluate
@@ -23,6 +24,7 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Probe, subcommand("probe")]
     | Annotated[Study, subcommand("study")]
+    | Annotated[Audit, subcommand("audit")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Bench, subcommand("bench")]
 )

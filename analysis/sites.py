@@ -357,7 +357,9 @@ def moves_along(operator: Operator) -> bool:
     for axis, (n, m) in enumerate(zip(operator.before[1:], operator.after[1:], strict=True), start=2):
         step = max(1, n // m)
         near, far = n // 4 // step * step, (n // 4 + n // 2) // step * step
-        block = operator.noise(generator).narrow(axis, 0, step).abs()
+        # of one size in all places but along the axis: axes that change places then spread it evenly
+        along = torch.rand(step, generator=generator).to(rest).reshape(-1, *[1] * (rest.ndim - 1 - axis)) + 0.5
+        block = operator.noise(generator).narrow(axis, 0, step).sign() * along
         profiles = []
         for place in (near, far):
             z = operator.zeros()
@@ -367,7 +369,6 @@ def moves_along(operator: Operator) -> bool:
         expected = profiles[0].roll(round((far - near) * m / n))
         if not float(expected @ profiles[1]) > ALIKE * float(profiles[0].norm() * profiles[1].norm()):
             return False
-        # what is spread evenly moves along with anything
         if m > 1 and float(profiles[0].max()) < UNEVEN * float(profiles[0].mean()):
             return False
     return True
