@@ -61,6 +61,7 @@ ELEMENTWISE = {
 }
 # fmt: on
 FOLLOWED = LAYOUT | INDEXING | SUMS | ELEMENTWISE
+RANDOM = {"rand", "randn", "rand_like", "randn_like", "randint", "normal", "bernoulli", "uniform_", "normal_", "bernoulli_"}
 FACTORIES = {"new_zeros", "new_ones", "new_empty", "new_full", "zeros_like", "ones_like", "empty_like", "full_like"}
 LEAST_RATIO = 1.5  # between sides, where no call says that it resamples
 UNEVEN = 1.1
@@ -144,6 +145,11 @@ class Tracer(TorchFunctionMode):
         # True may be an inplace=True
         if name.endswith("_") or name == "setitem" or "out" in kwargs or any(item is True for item in leaves((args, kwargs))):
             self.close(tensors + [tensor for tensor, value in self.pending.items() if any(value.source is t for t in tensors)])
+            if any(tensor not in self.constants for tensor in tensors):  # may have been written to, through a view
+                places = {tensor.untyped_storage().data_ptr() for tensor in tensors[:1] if tensor in self.constants}
+                for known in [c for c in self.constants if places and c.untyped_storage().data_ptr() in places]:
+                    if not isinstance(known, nn.Parameter):
+                        del self.constants[known]
         result = func(*args, **kwargs)
         if any(True for _ in _tensors(result)) or name == "setitem":  # not where only a shape was asked for
             self.close(tensors)
@@ -152,7 +158,7 @@ class Tracer(TorchFunctionMode):
 
     def known(self, name: str, result: Any, tensors: list[Tensor]) -> None:
         """Results of constants alone are constants."""
-        constant = name in FACTORIES or all(tensor in self.constants for tensor in tensors)
+        constant = name not in RANDOM and (name in FACTORIES or all(tensor in self.constants for tensor in tensors))
         learned = name not in FACTORIES and any(self.constants.get(tensor, False) for tensor in tensors)
         for tensor in _tensors(result) if name != "get" or constant else ():
             self.pending.pop(tensor, None)
@@ -187,10 +193,10 @@ class Tracer(TorchFunctionMode):
             return False
         if name == "pad" and len(args) > 1 and len(args[1]) > 2 * (tensors[0].ndim - 2):  # of channels
             return False
-        started = any(tensor in self.pending for tensor in tensors)
-        if name == "setitem":
-            return tensors[0] in self.pending or tensors[0] in self.constants
-        return started or name not in ELEMENTWISE
+        if name == "setitem" or name.endswith("_"):
+            written = tensors[0]
+            return written in self.pending or (written in self.constants and not written._is_view())
+        return name not in ELEMENTWISE or any(tensor in self.pending for tensor in tensors)
 
     def value(self, name: str, func: Any, args: Any, kwargs: Any, source: Tensor, several: bool = False) -> Value:
         """The call as a function of its source."""
@@ -211,22 +217,15 @@ class Tracer(TorchFunctionMode):
     def follow(self, name: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         """Make a call whose result is a function of one activation."""
         source = self.sources(tensors)[0]
-        if name == "setitem":
-            base = tensors[0]
-            if base in self.constants:  # what it held before belongs to the value
-                del self.constants[base]
-                held = base.clone()
-                value = self.value(name, _assigned, (held, *args[1:]), kwargs, source)
-            else:
-                value = self.value(name, _assigned, args, kwargs, source)
-            func(*args, **kwargs)
-            self.pending[base] = value
-            return None
-        pure = getattr(Tensor, name[:-1]) if name.endswith("_") else func
-        value = self.value(name.removesuffix("_"), pure, args, kwargs, source)
+        pure = _assigned if name == "setitem" else getattr(Tensor, name[:-1]) if name.endswith("_") else func
+        held = args
+        if pure is not func and tensors[0] in self.constants:  # what it held before belongs to the value
+            del self.constants[tensors[0]]
+            held = (tensors[0].clone(), *args[1:])
+        value = self.value(name.removesuffix("_"), pure, held, kwargs, source)
         result = func(*args, **kwargs)
         several = isinstance(result, tuple | list)
-        for index, tensor in enumerate(result if several else [result]):
+        for index, tensor in enumerate(result if several else [tensors[0] if name == "setitem" else result]):
             if isinstance(tensor, Tensor) and tensor is not source and tensor.is_floating_point():
                 self.pending[tensor] = _picked(value, index) if several else value
         return result
