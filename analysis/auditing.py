@@ -209,7 +209,7 @@ class _Pass:
             filters = None
             if isinstance(known, Measured):
                 tried = _tried(lambda s: resampling.filters_of(s, known.linear, known.channelwise), site)
-                filters = tried if isinstance(tried, dict) else None
+                filters = None if isinstance(tried, str) else tried[0]
             self.randoms.append((_kind(site, known), site.path, _sides(site)[0], _sides(site)[1], filters))
 
 

@@ -95,8 +95,7 @@ def measure(site: Found, seed: int = 0) -> Measured:
     linear = _far(f(2 * z - 3 * other), 2 * y - 3 * f(other)) <= LINEAR
     same = operator.before[0] == operator.after[0]
     channelwise = same and _channelwise(f, z, y)
-    kernels = _kernels(operator, f, z, falls, channelwise) if linear and factors else None
-    filters = filters_of(site, linear, channelwise)
+    filters, taps = filters_of(site, linear, channelwise)
     found = {}
     # a learned map of channels is no candidate unless its filter is the projection's
     if linear and same and factors and (channelwise or not site.learned or filters.get("haar", 1.0) < CANDIDATE):
@@ -107,7 +106,7 @@ def measure(site: Found, seed: int = 0) -> Measured:
         factors=factors,
         lossless=linear and y.numel() >= z.numel() and _lossless(f, z),
         translates=_translates(f, z, y, factors, falls) if linear and factors else "nowhere",
-        taps=None if kernels is None else int((kernels.flatten(1).abs() > LINEAR * kernels.abs().max()).sum(1).max()),
+        taps=taps,
         action=_action(site, factors, channelwise),
         filters=filters,
         **found,
@@ -120,15 +119,16 @@ def linear_part(operator: Operator) -> Callable[[Tensor], Tensor]:
     return lambda x: operator(x) - rest
 
 
-def filters_of(site: Found, linear: bool, channelwise: bool) -> dict[str, float]:
-    """The unexplained fraction for each wavelet; none where the question has no answer."""
+def filters_of(site: Found, linear: bool, channelwise: bool) -> tuple[dict[str, float], int | None]:
+    """The unexplained fraction for each wavelet, none where the question has no answer; and the taps of a linear filter."""
     factors = factors_of(site)
-    if factors is None or not _dyadic(factors):
-        return {}
-    if linear:
-        z = site.operator.noise(torch.Generator().manual_seed(0))
-        return _filters(_kernels(site.operator, linear_part(site.operator), z, site.falls, channelwise), factors, site.falls)
-    return _on_activations(site, factors) if channelwise and site.falls and len(set(factors)) == 1 else {}
+    if factors is None or not linear:
+        asked = factors is not None and channelwise and site.falls and _dyadic(factors) and len(set(factors)) == 1
+        return (_on_activations(site, factors) if asked and factors else {}), None
+    f, z = linear_part(site.operator), site.operator.noise(torch.Generator().manual_seed(0))
+    kernels = _kernels(site.operator, f, z, site.falls, channelwise)
+    taps = int((kernels.flatten(1).abs() > LINEAR * kernels.abs().max()).sum(1).max()) if len(kernels) else 0
+    return (_filters(kernels, factors, site.falls) if _dyadic(factors) else {}), taps
 
 
 def _rms(x: Tensor) -> float:

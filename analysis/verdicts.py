@@ -2,7 +2,7 @@
 
 from analysis.resampling import EXACT, Measured
 
-FLOAT32 = 2.0**-23  # one rounding of a weight of about the filter's size, either way
+FLOAT32 = 2.0**-23  # no further off than weights in float32 can be
 TOLD = 1e-6  # an unexplained fraction below this is the rounding of weights in float32 and of the transforms
 
 
@@ -52,8 +52,8 @@ def _exact(before: tuple[int, ...], after: tuple[int, ...], learned: bool, found
         return f"{name}, exact" + (" (its weights are learned)" if learned else "")
     if found.scaled <= EXACT * max(1.0, abs(found.scale)):
         return f"{name} times {found.scale:.6g}: no projection itself"
-    if found.worst <= FLOAT32:
-        return f"{name} to the rounding of its weights ({found.worst:.0e})"
+    if found.distance is not None and found.worst <= 10 * FLOAT32 and found.distance <= FLOAT32:
+        return f"{name} within {found.distance:.0e}"
     return None
 
 
