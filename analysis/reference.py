@@ -12,7 +12,7 @@ from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
 
 CANDIDATES = ("hvae-mnist", "hvae-digits")
-SHARED = ("hvae-mnist-shared", "hvae-digits-shared")
+SHARED = ("hvae-mnist-shared", "digits/shared-3-0")
 
 
 def images_are_here(run: HVAERun) -> bool:

@@ -68,8 +68,8 @@ def test_readme_make_targets_exist() -> None:
 
 def test_readme_shows_the_output_of_every_claim() -> None:
     shown = blocks(README, "")[1]
-    assert re.findall(r"^([A-E]\d+) ", shown, re.MULTILINE) == sorted(REGISTRY)
-    against = re.findall(r"^([A-E]\d+) .* not supported", shown, re.MULTILINE)
+    assert re.findall(r"^([A-E]\d+)  ", shown, re.MULTILINE) == sorted(REGISTRY)
+    against = re.findall(r"^([A-E]\d+)  .* not supported", shown, re.MULTILINE)
     assert re.findall(r"^([A-E]\d+) not supported: ", shown, re.MULTILINE) == against
     assert f"{len(REGISTRY) - len(against)} of {len(REGISTRY)} claims supported" in shown
 

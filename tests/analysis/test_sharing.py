@@ -49,6 +49,8 @@ def judged(id: str) -> tuple[str, str]:
     return result.verdict, result.reason
 
 
+@pytest.mark.claim("E2")
+@pytest.mark.claim("E3")
 def test_both_stand_where_every_seed_says_so(given: Given) -> None:
     given(HELD)
     assert judged("E2") == ("supported", "")
