@@ -103,7 +103,7 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
     with _undisturbed():
         net = _copied(model)
         found = _Pass(net, args, kwargs, measured=True)
-        sites = [_site(occurrence, measured) for occurrence, measured in found.seen]
+        sites = found.sites
         survivals = passage.survival(lambda a, k: _Pass(net, a, k, keep=True).outputs, args, kwargs, image, sites, notes)
         readouts = passage.readouts(image, found.output, found.coarse, sites, notes)
         notes.append(redraw(net))
@@ -179,7 +179,7 @@ class _Pass:
         like: list[Site] | None = None,
     ) -> None:
         self.measured, self.keep, self.like = measured, keep, like
-        self.seen: list[tuple[Found, Measured | str]] = []
+        self.sites: list[Site] = []
         self.randoms: list[tuple[Any, ...]] = []
         self.outputs: list[Tensor] = []
         self.coarse: list[Tensor] = []
@@ -200,9 +200,9 @@ class _Pass:
             self.outputs.append(site.output.detach().float().clone())
             return
         coarse = site.output if site.falls else site.source
-        self.coarse.append(coarse.detach().float().clone() if len(coarse) >= passage.FEWEST else coarse[:0].float())
+        self.coarse.append(coarse.detach().float().clone() if len(coarse) >= passage.FEWEST else coarse.new_empty(0))
         if self.measured:
-            self.seen.append((replace(site, source=site.source[:0], output=site.output[:0]), _tried(resampling.measure, site)))
+            self.sites.append(_site(site, _tried(resampling.measure, site)))
         elif self.like is not None:
             number = len(self.randoms)
             known = self.like[number].measured if number < len(self.like) else ""

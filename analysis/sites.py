@@ -206,9 +206,9 @@ class Tracer(TorchFunctionMode):
                 return item
             return self.pending.get(item, SOURCE if item is source else item)
 
-        learned = any(
-            self.pending[t].learned if t in self.pending else self.constants.get(t, False) for t in _tensors((args, kwargs))
-        )
+        tensors = [t for t in _tensors((args, kwargs)) if t is not source]
+        # weights that another network gives are as good as learned
+        learned = any(self.pending[t].learned if t in self.pending else self.constants.get(t, True) for t in tensors)
         path, module = self.running[-1]
         return Value(
             source, name, func, mapped(given, args), mapped(given, kwargs), 0 if several else None, path, _line(module), learned

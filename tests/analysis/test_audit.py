@@ -372,8 +372,24 @@ def test_writing_to_a_constant_makes_it_an_activation() -> None:
         assert "average pooling" in kinds(audit(Apply(forward), X))
 
 
+def test_axes_of_a_single_cell_that_change_places() -> None:
+    net = Apply(
+        lambda s, x: s.linear(s.pool(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2).relu(),
+        pool=nn.AdaptiveAvgPool2d(1),
+        linear=nn.Linear(4, 6),
+    )
+    assert kinds(audit(net, X)) == ["adaptive average pooling"]
+
+
+def test_weights_that_the_network_computes_are_no_fixed_filter() -> None:
+    net = Apply(lambda _, x: functional.conv2d(x, x.mean() + torch.ones(4, 1, 2, 2) / 4, stride=2, groups=4))
+    assert only(audit(net, X)).verdict.startswith("Haar projection times")
+    net = Apply(lambda _, x: functional.conv2d(x, x.mean() + torch.rand(4, 1, 2, 2), stride=2, groups=4))
+    assert only(audit(net, X)).verdict.startswith("learned, closest to haar")
+
+
 def test_noise_is_an_activation() -> None:
-    net = Apply(lambda _, x: functional.avg_pool2d(torch.randn_like(x), 2))
+    net = Apply(lambda _, x: functional.avg_pool2d(torch.randn(2, 4, 16, 16), 2) + x.mean())
     assert kinds(audit(net, X)) == ["average pooling"]
 
 
