@@ -21,7 +21,7 @@ Steps a second and the memory of a training step above the network's are measure
 
 {steps:,} steps of {batch} images is a short training: what is compared is networks after the same short training, at a small size.
 The full size, MNIST at 32 x 32 with 30,000 steps of 128 images, is one command away, `multires study weight-sharing --size full`, on a GPU;
-it was not run.
+it was not run. {missing}
 """
 
 
@@ -39,6 +39,7 @@ def page() -> str:
             seeds=len(hvae_studies.SEEDS),
             more=f"{len(hvae_studies.PAIR_SEEDS)} of {' and '.join(hvae_studies.PAIR)}",
             tested=rows[0]["test_images"],
+            missing=_missing(found["weight-sharing"]),
         )
     ]
     for name, title in STUDIES.items():
@@ -51,6 +52,13 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def _missing(record: dict[str, Any]) -> str:
+    """Which runs of the grid the record lacks."""
+    there = {f"{row['network']}-{seed}" for row in record["rows"] for seed in row["seeds"]}
+    names = [name for name in hvae_studies.SHARING[record["size"]]() if name not in there]
+    return f"Of the grid these runs are not in the table, as they were not finished: {', '.join(names)}." if names else ""
+
+
 def _differences(rows: list[dict[str, Any]]) -> str:
     """What each network costs over the unshared one of claim E3, seed by seed."""
     nll = {row["network"]: row["nll"] for row in rows}
@@ -61,5 +69,6 @@ def _differences(rows: list[dict[str, Any]]) -> str:
             over = [a - b for a, b in zip(nll[label], nll["own-3"], strict=False)]
             low, high = hvae_studies.interval(over)
             share = f"{parameters[label] / parameters['own-3']:.3f}"
-            lines.append(f"| {label} | {share} | {sum(over) / len(over):+.2f} ({low:+.2f} to {high:+.2f}) |")
+            spread = f"{low:+.2f} to {high:+.2f}" if len(over) > 1 else "one seed"
+            lines.append(f"| {label} | {share} | {sum(over) / len(over):+.2f} ({spread}) |")
     return "Paired seed by seed, over all test images:\n\n" + "\n".join(lines) + "\n"
