@@ -15,7 +15,7 @@ import analysis
 from analysis import audit, auditing, filters, resampling
 from analysis.auditing import Audit, Site
 from analysis.resampling import Measured
-from multires import pretrained
+from multires import pooling, pretrained
 from multires.configs import UNetConfig
 from multires.errors import MultiresError
 from multires.unet import UNet
@@ -72,6 +72,8 @@ def test_ours_with_db2_pooling() -> None:
     found = audit(pretrained.load_unet("unet-db2")[0], images(4, 1, 32, 32))
     assert kinds(found) == ["sliced arithmetic"] * 4 + ["interpolation (nearest)"] * 4
     assert [site.path for site in found.sites] == [f"pools.{level}" for level in range(4)] + [""] * 4
+    # the line of the forward, not of the function it calls
+    assert {Path(str(site.line).rpartition(":")[0]).name for site in found.sites} == {"unet.py"}
     assert all(site.verdict.startswith("db2 low-pass, 0 % unexplained; ") for site in found.sites[:4])
     assert verdicts(found)[4:] == ["Haar embedding, exact"] * 4
 
@@ -129,6 +131,8 @@ PROJECTIONS: dict[str, nn.Module] = {
     "global by mean": Apply(lambda _, x: x.mean((2, 3), keepdim=True)),
     "ceil_mode where sides are even": nn.AvgPool2d(2, ceil_mode=True),
     "matrices": Apply(lambda _, x: torch.kron(torch.eye(8), torch.tensor([[0.5, 0.5]])) @ x),
+    "mean with a precision": Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).mean((3, 5), dtype=torch.float32)),
+    "channels as a batch": Apply(lambda _, x: pooling.strided_convolution(x, quarter(), 0)),
     "added in place": Apply(lambda _, x: x[..., ::2, ::2].mul(0.25).add_(sum(four(x)[1:]) * 0.25)),
 }
 
@@ -144,6 +148,12 @@ def test_projections_are_exact(name: str) -> None:
     assert max(found.worst, found.idempotence, found.self_adjointness) < 1e-13
 
 
+def halves(error: float) -> Tensor:
+    matrix = torch.kron(torch.eye(8, dtype=torch.float64), torch.tensor([[0.5, 0.5]], dtype=torch.float64))
+    matrix[3, 6] += error
+    return matrix
+
+
 NEAR: dict[str, tuple[nn.Module, str]] = {
     "a tap off by 1e-2": (Filter(quarter(1e-2)), "fixed filter, closest to haar, 0."),
     "a tap off by 1e-3": (Filter(quarter(1e-3)), "fixed filter, closest to haar, "),
@@ -154,6 +164,7 @@ NEAR: dict[str, tuple[nn.Module, str]] = {
         Apply(lambda _, x: functional.avg_pool2d(x, 2) + functional.pad(x[..., :2, :2] * 1e-3, (0, 6, 0, 6))),
         "Haar projection, exact",  # of the pooling; the sum is another call
     ),
+    "one row of a matrix off": (Apply(lambda _, x: halves(1.5e-13) @ x.double()), "Haar projection within "),
     "subsampling": (Apply(lambda _, x: x[..., ::2, ::2]), "fixed weights of one cell of each block: subsampling"),
     "odd cells": (Apply(lambda _, x: x[..., 1::2, 1::2]), "fixed weights of one cell of each block: subsampling"),
     "nearest at half size": (Apply(lambda _, x: functional.interpolate(x, scale_factor=0.5)), "fixed weights of one cell"),
@@ -355,6 +366,12 @@ def test_in_place_activations() -> None:
     assert verdicts(audit(sliced, X)) == ["Haar projection, exact"]
     written = Apply(lambda _, x: (lambda y, z: (z.relu_(), y)[1])(x[..., ::2, ::2], x))
     assert only(audit(written, X.clone())).verdict.startswith("fixed weights of one cell")
+
+
+def test_activations_are_those_before_they_are_written_over() -> None:
+    net = Apply(lambda _, x: (lambda y: (x.zero_(), y)[1])(torch.stack(four(x)).amax(0)))
+    action = measured(only(audit(net, X.clone()))).action
+    assert action == measured(only(audit(nn.MaxPool2d(2), X))).action
 
 
 def test_writing_to_a_constant_makes_it_an_activation() -> None:
