@@ -2,20 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
+from multires import plain
 from multires.errors import MultiresError
 
 MOST_SEEDS = 2**31  # NumPy's generator takes 32 bits, and processes add their number
-
-
-def require_known(config: object, *names: str) -> None:
-    """Raise MultiresError where a field is none of the values that its Literal lists."""
-    hints = get_type_hints(type(config))
-    for name in names:
-        value, known = getattr(config, name), get_args(hints[name])
-        if value not in known:
-            raise MultiresError(f"{name} = {value!r}: known are {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +35,7 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no U-Net can have."""
+        plain.require_types(self)
         for name, value in (("channels", self.channels), ("blocks", self.blocks), *(("widths", width) for width in self.widths)):
             if value < 1:
                 raise MultiresError(f"{name} = {value}: must be 1 or more")
@@ -50,7 +43,6 @@ class UNetConfig:
             raise MultiresError("widths = (): give the channels at each level, for example 24 24 24 for two levels")
         if self.dimension not in (1, 2, 3):
             raise MultiresError(f"dimension = {self.dimension}: U-Nets have 1, 2 or 3 spatial axes")
-        require_known(self, "skips", "padding")
 
     @property
     def levels(self) -> int:
@@ -70,7 +62,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what is no task."""
-        require_known(self, "name")
+        plain.require_types(self)
         if not 0 <= self.noise < math.inf:
             raise MultiresError(f"noise = {self.noise}: a standard deviation is 0 or more, and finite")
         if self.levels < 1:
@@ -108,6 +100,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no training can have."""
+        plain.require_types(self)
         least = {"steps": 1, "batch": 1, "warmup": 0, "skip_limit": 1, "seed": 0, "log_every": 1, "save_every": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
@@ -138,6 +131,7 @@ class UNetRun:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no run can have."""
+        plain.require_types(self)
         if self.side < 1:
             raise MultiresError(f"side = {self.side}: must be 1 or more")
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-from multires.configs import TrainingConfig, require_known
+from multires import plain
+from multires.configs import TrainingConfig
 from multires.errors import MultiresError
 
 
@@ -28,6 +29,7 @@ class Resolution:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no resolution can have."""
+        plain.require_types(self)
         if self.size < 1 or self.size & (self.size - 1):
             raise MultiresError(f"size = {self.size}: a resolution has a power of two cells a side")
         for name, least in (("encoder_blocks", 0), ("steps", 1), ("width", 1)):
@@ -69,7 +71,7 @@ class HVAEConfig:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no HVAE can have."""
-        require_known(self, "likelihood")
+        plain.require_types(self)
         if not self.resolutions:
             raise MultiresError("resolutions = (): an HVAE has one or more, from the finest to the coarsest")
         for fine, coarse in pairwise(r.size for r in self.resolutions):
@@ -123,7 +125,7 @@ class HVAERun:
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no run can have."""
-        require_known(self, "binarise")
+        plain.require_types(self)
         if self.pooled < 0:
             raise MultiresError(f"pooled = {self.pooled}: must be 0 or more levels")
         if (self.model.likelihood == "bernoulli") != (self.binarise != "no"):

@@ -17,6 +17,15 @@ def to_json(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def require_types(config: object) -> None:
+    """Raise MultiresError where a field of a dataclass is not of its type; for its `__post_init__`.
+
+    What JSON writes for a value stands for it: a list for a tuple, a whole number for a float.
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        object.__setattr__(config, name, _value(hint, getattr(config, name), name))  # the dataclass may be frozen
+
+
 def from_json(kind: type[Config], values: Any, where: str) -> Config:
     """Build a dataclass from what `to_json` gave. Fields with a default may be missing.
 
@@ -39,7 +48,8 @@ def from_json(kind: type[Config], values: Any, where: str) -> Config:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        return from_json(typing.cast(type, hint), value, where)
+        kind = typing.cast(type, hint)
+        return value if isinstance(value, kind) else from_json(kind, value, where)
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         for part in parts:

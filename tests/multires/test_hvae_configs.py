@@ -36,9 +36,13 @@ def test_presets_survive_json(name: str) -> None:
         ({"size": 4, "encoder_blocks": -1}, "encoder_blocks = -1 at 4 x 4: must be 0 or more"),
         ({"size": 4, "steps": 0}, "steps = 0 at 4 x 4: must be 1 or more"),
         ({"size": 4, "width": 0}, "width = 0 at 4 x 4: must be 1 or more"),
+        ({"size": 4, "steps": 2.5}, "steps: expected int, found 2.5"),
+        ({"size": 4, "shared": "yes"}, "shared: expected bool, found 'yes'"),
+        ({"size": 4, "group": 3}, r"group: expected str \| None, found 3"),
+        ({"size": "4"}, "size: expected int, found '4'"),
     ],
 )
-def test_impossible_resolutions(fields: dict[str, int], reason: str) -> None:
+def test_impossible_resolutions(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(MultiresError, match=reason):
         Resolution(**fields)
 
@@ -57,7 +61,13 @@ def test_impossible_resolutions(fields: dict[str, int], reason: str) -> None:
         ({"bottleneck": 0.01}, "bottleneck = 0.01: leaves no inner channel of 32"),
         ({"std": float("inf")}, "std = inf"),
         ({"mean": float("nan")}, "mean = nan"),
-        ({"likelihood": "gauss"}, "likelihood = 'gauss': known are bernoulli, logistic-mixture"),
+        ({"likelihood": "gauss"}, "likelihood: expected 'bernoulli' or 'logistic-mixture', found 'gauss'"),
+        ({"likelihood": None}, "likelihood: expected 'bernoulli'"),
+        ({"resolutions": 8}, "resolutions: expected tuple, found 8"),
+        ({"resolutions": (8, 4)}, "resolutions: expected the fields of Resolution, found 8"),
+        ({"width": True}, "width: expected int, found True"),
+        ({"time_input": 1}, "time_input: expected bool, found 1"),
+        ({"mean": "half"}, "mean: expected float, found 'half'"),
         ({"likelihood": "logistic-mixture", "channels": 2}, "channels = 2: the mixture of logistics"),
         ({"resolutions": (Resolution(8, group="a"), Resolution(4, width=5, group="a"))}, "group 'a'.*equal widths"),
         ({"resolutions": (Resolution(8, group="a"), Resolution(2, group="a"))}, "group 'a'.*sizes all above 2"),
@@ -73,6 +83,8 @@ def test_a_protocol_has_to_fit_the_likelihood() -> None:
     for likelihood, binarise in (("bernoulli", "no"), ("logistic-mixture", "dynamic")):
         with pytest.raises(MultiresError, match=f"binarise = '{binarise}' with likelihood '{likelihood}'"):
             HVAERun(HVAEConfig(TWO, likelihood=likelihood), binarise=binarise)  # type: ignore[arg-type]
+    with pytest.raises(MultiresError, match="binarise: expected 'no' or 'dynamic' or 'threshold', found 'often'"):
+        HVAERun(HVAEConfig(TWO), binarise="often")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("field", "value"), [("skip_above", 0.0), ("skip_above", float("nan")), ("skip_limit", 0)])

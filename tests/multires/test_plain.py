@@ -118,9 +118,19 @@ def test_a_field_without_a_default_is_missed() -> None:
         (lambda: UNetConfig(widths=(3, 0)), "widths = 0: must be 1 or more"),
         (lambda: UNetConfig(widths=()), "widths = (): give the channels at each level, for example 24 24 24 for two levels"),
         (lambda: UNetConfig(dimension=4), "dimension = 4: U-Nets have 1, 2 or 3 spatial axes"),
-        (lambda: UNetConfig(skips="sum"), "skips = 'sum': known are add, concatenate, none"),  # type: ignore[arg-type]
-        (lambda: UNetConfig(padding="same"), "padding = 'same': known are periodic, zeros"),  # type: ignore[arg-type]
-        (lambda: Task("sharpen"), "name = 'sharpen': known are denoise, super-resolve, autoencode"),  # type: ignore[arg-type]
+        (lambda: UNetConfig(skips="sum"), "skips: expected 'add' or 'concatenate' or 'none', found 'sum'"),  # type: ignore[arg-type]
+        (lambda: UNetConfig(padding="same"), "padding: expected 'periodic' or 'zeros', found 'same'"),  # type: ignore[arg-type]
+        (lambda: Task("sh"), "name: expected 'denoise' or 'super-resolve' or 'autoencode', found 'sh'"),  # type: ignore[arg-type]
+        (lambda: UNetConfig(widths=24), "widths: expected tuple, found 24"),  # type: ignore[arg-type]
+        (lambda: UNetConfig(widths=(24, 2.5)), "widths: expected int, found 2.5"),  # type: ignore[arg-type]
+        (lambda: UNetConfig(channels=True), "channels: expected int, found True"),
+        (lambda: UNetConfig(pooling=("a",)), "pooling: expected str | tuple[float, ...], found ('a',)"),  # type: ignore[arg-type]
+        (lambda: Task(noise="0.1"), "noise: expected float, found '0.1'"),  # type: ignore[arg-type]
+        (lambda: TrainingConfig(batch=1.5), "batch: expected int, found 1.5"),  # type: ignore[arg-type]
+        (lambda: TrainingConfig(seed=None), "seed: expected int, found None"),  # type: ignore[arg-type]
+        (lambda: TrainingConfig(skip_above="5"), "skip_above: expected float | None, found '5'"),  # type: ignore[arg-type]
+        (lambda: UNetRun(model=None), "model: expected the fields of UNetConfig, found None"),  # type: ignore[arg-type]
+        (lambda: UNetRun(side=8.0), "side: expected int, found 8.0"),  # type: ignore[arg-type]
         (lambda: Task(noise=-0.1), "noise = -0.1: a standard deviation is 0 or more, and finite"),
         (lambda: Task(noise=float("nan")), "noise = nan: a standard deviation is 0 or more, and finite"),
         (lambda: Task(noise=float("inf")), "noise = inf: a standard deviation is 0 or more, and finite"),
@@ -153,6 +163,14 @@ def test_nonsense_is_refused(make: Callable[[], object], says: str) -> None:
     with pytest.raises(MultiresError) as error:
         make()
     assert str(error.value) == says
+
+
+def test_in_python_too_values_that_mean_the_same_are_taken() -> None:
+    one = UNetRun(UNetConfig(widths=[3, 4], pooling=[1, 0]), Task(noise=1))  # type: ignore[arg-type]
+    two = UNetRun(UNetConfig(widths=(3, 4), pooling=(1.0, 0.0)), Task(noise=1.0))
+    assert one == two
+    assert hash(one) == hash(two)
+    assert json.dumps(plain.to_json(one)) == json.dumps(plain.to_json(two))
 
 
 def test_the_least_values_are_taken() -> None:
