@@ -26,7 +26,7 @@ BELOW = {  # what each module of multires may import of multires
     "tasks": {"configs", "pooling"},
     "checkpoints": {"errors", "files"},
     "state": {"errors", "checkpoints", "files"},
-    "memory": set(),
+    "memory": {"errors"},
     "finite": set(),
     "training": {"errors", "configs", "files", "finite", "memory", "state"},
     "diffusion": {"errors", "pooling", "spaces"},
