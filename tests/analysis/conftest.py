@@ -25,6 +25,7 @@ def measured() -> dict[str, Evidence]:
     return found
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that look at the evidence in one process, where several share the tests."""
     for item in items:

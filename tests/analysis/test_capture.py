@@ -658,7 +658,7 @@ def test_no_complaint_hides_an_exception() -> None:
 def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_capture, "SHAPE", (2, 3, 8, 8))
     monkeypatch.setattr(bench_capture, "REPETITIONS", 1)
-    monkeypatch.setattr(bench_capture, "IMAGES", (1_000, 3_000))
+    monkeypatch.setattr(bench_capture, "IMAGES", (1_000, 10_000))
     threads = torch.get_num_threads()
     *timed, memory = bench_capture.capture_rows()
     assert torch.get_num_threads() == threads
@@ -668,7 +668,7 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for row in timed:
         assert row["ratio"] == pytest.approx(row["peers"]["plain forward"] / row["ours_s"])
     assert memory["ratio"] is None
-    assert memory["value"] < 8 < bench_capture.growth(1_000, 3_000, "Keep") + 3
+    assert memory["value"] < 18 < bench_capture.growth(1_000, 10_000, "Keep") / 2  # a busy machine gives pages back late
 
 
 def test_ratios_are_medians_of_turns_so_that_a_slow_turn_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

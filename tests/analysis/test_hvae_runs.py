@@ -298,7 +298,7 @@ def test_what_cannot_be_resumed_is_one_line_and_nothing_is_lost(
         (["train", "hvae", "digits", "--likelihood", "bernoulli"], "binarise = 'no' with likelihood 'bernoulli'"),
         (["train", "hvae", "digits", "--resolutions", "size=16", "size=4"], "no room for disjoint patches of 16 x 16"),
         (["train", "hvae", "digits", "--resolutions", "size=8,deep=3"], "unknown field 'deep'"),
-        (["train", "hvae", "natural", "--data", "{npy}"], "values from -1 to 0.6; an HVAE models pixels in"),
+        (["train", "hvae", "natural", "--data", "{npy}"], "values from -1 to 1; an HVAE models pixels in"),
         (["train", "unet", "denoise", "--resume", "{hvae}"], "say only: train hvae PRESET --resume"),
     ],
 )

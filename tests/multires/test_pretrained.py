@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from analysis import filters, hvae_runs, unet_runs
+from analysis.hvae_studies import DECISIVE, seeds
 from multires import MultiresError, bounds, checkpoints, data, download, files, plain, pretrained, tasks
 from multires.configs import UNetConfig, UNetRun
 from multires.patches import split
 from multires.unet import UNet
 
 NAMES = [name for name in pretrained.names() if name.startswith("unet-")]
+NAMES_ALONE = [name for name in pretrained.names() if "/" not in name]
 HVAES = [name for name in pretrained.names() if name.startswith("hvae-")]
 RUN = UNetRun(model=UNetConfig(widths=(2, 3), pooling=(0.5, 0.5)), side=8)
 
@@ -29,13 +31,17 @@ def shipped(name: str, folder: Path) -> Path:
 
 
 def test_there_are_weights_and_they_are_small() -> None:
-    found = list(pretrained.FOLDER.iterdir())
+    found = [path for path in pretrained.FOLDER.iterdir() if path.is_file()]
+    pairs = {name for name in pretrained.names() if "/" in name}
     assert {"unet-average", "unet-max", "unet-strided", "unet-db2"} <= set(NAMES)
     assert {"hvae-digits", "hvae-mnist", "hvae-mnist-shared", "hvae-fashion-mnist", "hvae-fashion-mnist-shared"} == set(HVAES)
-    assert {path.stem for path in found if path.suffix == ".json"} == set(NAMES) | set(HVAES) == set(pretrained.names())
+    assert {path.stem for path in found if path.suffix == ".json"} == set(NAMES) | set(HVAES) == set(pretrained.names()) - pairs
     assert {path.suffix for path in found} == {".json", ".safetensors"}
     assert sum(path.stat().st_size for path in found if path.stem in NAMES) <= 4e6
     assert all(path.stat().st_size <= 4e6 for path in found)
+    assert {f"{size}/{label}-{seed}" for size in ("small", "digits") for label in DECISIVE for seed in seeds(size, label)} == pairs
+    compared = [name for name in pairs if name.split("/")[1].rpartition("-")[0] in ("own-3", "normalised-3", "shared-5")]
+    assert sum((pretrained.FOLDER / f"{name}.safetensors").stat().st_size for name in compared) <= 6e6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,9 +121,7 @@ def test_weights_of_ones_own_load(given: Callable[[Path], str | Path], tmp_path:
 )
 def test_unknown_names_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        MultiresError, match=rf"^[^\n]*(shipped are {', '.join(pretrained.names())}; or give [^\n]*|: no such file)$"
-    ):
+    with pytest.raises(MultiresError, match=rf"^[^\n]*(shipped are {', '.join(NAMES_ALONE)}; or give [^\n]*|: no such file)$"):
         pretrained.load_unet(name)
 
 
