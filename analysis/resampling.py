@@ -232,7 +232,12 @@ def _kernels(operator: Operator, f: Callable[[Tensor], Tensor], z: Tensor, falls
     # around the border, so that what a periodic filter wraps comes back together
     axes = tuple(range(1, kernels.ndim))
     ratio = [n / m for n, m in zip(kernels.shape[1:], (y if falls else z).shape[2:], strict=True)]
-    return kernels.roll([kernels.shape[a] // 2 - int((c + 0.5) * r) for a, c, r in zip(axes, centre, ratio, strict=True)], axes)
+    kernels = kernels.roll([kernels.shape[a] // 2 - int((c + 0.5) * r) for a, c, r in zip(axes, centre, ratio, strict=True)], axes)
+    for axis in axes:  # only where there is something
+        taps = kernels.movedim(axis, 0).flatten(1).any(1).nonzero()
+        if len(taps):
+            kernels = kernels.narrow(axis, int(taps[0]), int(taps[-1] - taps[0]) + 1)
+    return kernels
 
 
 def _weights(call: Value) -> Tensor:
