@@ -2,9 +2,11 @@
 
 import inspect
 import math
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from audited import Apply, Filter, Functional, four, quarter
@@ -474,7 +476,10 @@ def test_redrawn_weights() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    net = nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.AvgPool2d(2), nn.Upsample(scale_factor=2))
+    drawing = Apply(lambda _, x: x * random.random() * float(np.random.rand()))  # noqa: NPY002
+    net = nn.Sequential(
+        nn.Conv2d(4, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), drawing, nn.AvgPool2d(2), nn.Upsample(scale_factor=2)
+    )
     net.train()
     net[1].eval()
     calls: list[int] = []
@@ -501,10 +506,6 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 def audit_random_states() -> list[str]:
-    import random
-
-    import numpy as np
-
     return [repr(random.getstate()), repr(np.random.get_state())]  # noqa: NPY002
 
 
