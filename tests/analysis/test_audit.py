@@ -231,6 +231,27 @@ def test_a_constant_is_no_projection() -> None:
     assert not only(audit(convolution, X)).verdict.startswith("Haar")
 
 
+@pytest.mark.parametrize(
+    ("module", "end"),
+    [
+        (Filter(torch.ones(4, 4) / 16, 1, "circular"), "% from the Haar projection"),
+        (Filter(torch.ones(4, 4) / 16, 1, "reflect"), "; another filter at the border"),
+        (NEAR["aligned corners"][0], "; another filter elsewhere than in the centre"),
+    ],
+)
+def test_filters_that_are_not_the_same_everywhere(module: nn.Module, end: str) -> None:
+    assert only(audit(module, X)).verdict.endswith(end)
+
+
+def test_fixed_maps_that_mix_channels() -> None:
+    assert (site := only(audit(Filter(quarter(1e-3)), X))).kind == "blur pooling"
+    assert measured(site).channelwise
+    mixed = Apply(lambda _, x: functional.conv2d(x, torch.full((4, 4, 2, 2), 1 / 16), stride=2))
+    assert (site := only(audit(mixed, X))).kind == "fixed strided convolution"
+    assert not measured(site).channelwise
+    assert site.verdict.startswith("fixed filter, closest to haar, 0 % unexplained; ")
+
+
 def test_swapped_channels_are_no_projection() -> None:
     site = only(audit(Apply(lambda _, x: functional.avg_pool2d(x, 2).flip(1)), X))
     assert site.verdict == "Haar projection, exact"  # the pooling is one, the flip another call
