@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis import passage, resampling
-from analysis.capture import _compiled
+from analysis import kernels, passage, resampling
+from analysis.capture import compiled
 from analysis.resampling import Measured
 from analysis.sites import Found, Tracer
 from analysis.tape import leaves, mapped
 from analysis.verdicts import verdict
-from multires.errors import MultiresError
+from multires.errors import MultiresError, summary
 
 SEED, REDRAWN = 0, 1_000_003
 Table = dict[str, dict[str, float]]
@@ -131,7 +131,7 @@ def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
     if not isinstance(model, nn.Module):
         raise MultiresError(f"audit of a {type(model).__name__}: pass a torch.nn.Module")
     for name, module in model.named_modules():
-        if _compiled(module):
+        if compiled(module):
             where = f"module {name!r}" if name else "the model"
             raise MultiresError(f"{where} is compiled: nothing inside is seen; pass the module as it was before torch.compile")
     if isinstance(inputs, Mapping):
@@ -144,12 +144,8 @@ def _copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model).eval()
     except Exception as error:
         raise MultiresError(
-            f"{type(model).__name__} cannot be copied, and only a copy is audited ({_line(error)}); give it a __deepcopy__"
+            f"{type(model).__name__} cannot be copied, and only a copy is audited ({summary(error)}); give it a __deepcopy__"
         ) from None
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
 
 
 @contextlib.contextmanager
@@ -192,7 +188,7 @@ class _Pass:
                 raise
             except Exception as error:
                 shapes = ", ".join(str(tuple(x.shape)) for x in leaves((args, kwargs)) if isinstance(x, Tensor))
-                raise MultiresError(f"{type(net).__name__} raised {_line(error)} (inputs of shape {shapes})") from None
+                raise MultiresError(f"{type(net).__name__} raised {summary(error)} (inputs of shape {shapes})") from None
 
     def report(self, site: Found) -> None:
         """Measure a site while its activations are there, and keep figures alone."""
@@ -208,7 +204,7 @@ class _Pass:
             known = self.like[number].measured if number < len(self.like) else ""
             filters = None
             if isinstance(known, Measured):
-                tried = _tried(lambda s: resampling.filters_of(s, known.linear, known.channelwise), site)
+                tried = _tried(lambda s: kernels.filters_of(s, known.linear, known.channelwise), site)
                 filters = None if isinstance(tried, str) else tried[0]
             self.randoms.append((_kind(site, known), site.path, _sides(site)[0], _sides(site)[1], filters))
 
@@ -226,7 +222,7 @@ def _tried(measure: Callable[[Found], Any], site: Found) -> Any:
     try:
         return measure(site)
     except (RuntimeError, MultiresError) as error:
-        return _line(error)
+        return summary(error)
 
 
 def _sides(site: Found) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -242,7 +238,7 @@ def _kind(site: Found, measured: Measured | str) -> str:
 def _site(site: Found, measured: Measured | str) -> Site:
     before, after = _sides(site)
     line = None if site.line is None else f"{site.line[0]}:{site.line[1]}"
-    side = "encoder" if sum(after) < sum(before) else "decoder"
+    side = "encoder" if site.falls else "decoder"
     channels = (site.operator.before[0], site.operator.after[0])
     return Site(_kind(site, measured), site.path, line, side, before, after, channels, site.learned, measured)
 

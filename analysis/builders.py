@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from analysis import hvae_runs
 from multires import checkpoints, data, pretrained, tasks, vdvae
 from multires.configs import UNetRun
-from multires.errors import MultiresError
+from multires.errors import MultiresError, summary
 from multires.hvae import HVAE
 from multires.patches import split
 
@@ -107,7 +107,7 @@ def _module(where: str) -> ModuleType:
     except MultiresError:
         raise
     except Exception as error:  # whatever the user's code raises
-        raise MultiresError(f"{where}: importing it raised {_first_line(error)}") from None
+        raise MultiresError(f"{where}: importing it raised {summary(error)}") from None
 
 
 def _built(module: ModuleType, where: str, name: str) -> nn.Module:
@@ -123,14 +123,10 @@ def _built(module: ModuleType, where: str, name: str) -> nn.Module:
         try:
             found = found()
         except Exception as error:
-            raise MultiresError(f"{where}:{name}() raised {_first_line(error)}") from None
+            raise MultiresError(f"{where}:{name}() raised {summary(error)}") from None
     if not isinstance(found, nn.Module):
         raise MultiresError(f"{where}:{name}() returned a {type(found).__name__}: it must return a torch.nn.Module")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _inputs(words: tuple[str, ...], name: str | None, shape: tuple[int, ...] | None) -> tuple[tuple[Any, ...], str]:

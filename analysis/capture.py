@@ -58,7 +58,7 @@ def capture(
     if not module_globs and not function_globs:
         raise MultiresError('capture of nothing: name modules (capture(net, "pools.*")) or functions (functions="avg_pool2d")')
     for name, module in model.named_modules():
-        if _compiled(module):
+        if compiled(module):
             where = f"module {name!r}" if name else "the model"
             raise MultiresError(f"{where} is compiled; capture sees nothing inside: pass the module as it was before torch.compile")
     if not callable(reduce):
@@ -78,7 +78,8 @@ def _globs(what: str, globs: Globs) -> tuple[str, ...]:
     return found
 
 
-def _compiled(module: nn.Module) -> bool:
+def compiled(module: nn.Module) -> bool:
+    """Whether a module was given to torch.compile or TorchScript, so that nothing inside it is seen."""
     # told by their traces: importing torch._dynamo for its class takes seconds
     traces = "_orig_mod" in module._modules or module._compiled_call_impl is not None
     replaced = getattr(module.forward, "_torchdynamo_orig_callable", None) is not None  # net.forward = torch.compile(net.forward)

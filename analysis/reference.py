@@ -12,6 +12,7 @@ from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
 
 CANDIDATES = ("hvae-mnist", "hvae-digits")
+FIRST = 1000  # test images, unless all are asked for
 SHARED = ("hvae-mnist-shared", "digits/shared-3-0")
 
 

@@ -22,50 +22,21 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
-from analysis.tape import CASTS, SOURCE, Operator, Value, leaves, mapped
+from analysis.calls import (
+    ELEMENTWISE,
+    FACTORIES,
+    FOLLOWED,
+    INDEXING,
+    LAYOUT,
+    PERMUTATIONS,
+    RANDOM,
+    RESAMPLERS,
+    kind_of,
+    strided,
+)
+from analysis.tape import SOURCE, Operator, Value, leaves, mapped, moves_along
 
-RESAMPLERS = {
-    "avg_pool": "average pooling",
-    "max_pool": "max pooling",
-    "lp_pool": "power-average pooling",
-    "fractional_max_pool": "fractional max pooling",
-    "adaptive_avg_pool": "adaptive average pooling",
-    "adaptive_max_pool": "adaptive max pooling",
-    "conv": "strided convolution",
-    "conv_transpose": "transposed convolution",
-    "interpolate": "interpolation",
-    "upsample": "interpolation",
-    "upsample_nearest": "interpolation",
-    "upsample_bilinear": "interpolation",
-    "pixel_shuffle": "pixel shuffle",
-    "pixel_unshuffle": "pixel unshuffle",
-    "max_unpool": "max unpooling",
-    "grid_sample": "grid sampling",
-}
-STRIDED = {"avg_pool": 2, "max_pool": 2, "lp_pool": 3, "conv": 3, "conv_transpose": 3}  # where the stride is among the arguments
-# fmt: off
-PERMUTATIONS = {"permute", "transpose", "swapaxes", "movedim", "moveaxis"}
-LAYOUT = PERMUTATIONS | CASTS | {
-    "unflatten", "flatten", "view", "reshape", "contiguous", "clone", "squeeze", "unsqueeze", "detach", "get",
-}
-INDEXING = {
-    "getitem", "narrow", "select", "unbind", "chunk", "split", "tensor_split", "index_select", "pad", "roll", "cat", "concat",
-    "stack",
-}
-SUMS = {
-    "mean", "sum", "amax", "amin", "max", "min", "matmul", "repeat", "repeat_interleave", "tile", "expand", "expand_as", "setitem",
-}
-ELEMENTWISE = {
-    "add", "sub", "rsub", "mul", "multiply", "div", "true_divide", "divide", "neg", "maximum", "minimum", "add_", "sub_", "mul_",
-    "div_",
-}
-# fmt: on
-FOLLOWED = LAYOUT | INDEXING | SUMS | ELEMENTWISE
-RANDOM = {"rand", "randn", "rand_like", "randn_like", "randint", "normal", "bernoulli", "uniform_", "normal_", "bernoulli_"}
-FACTORIES = {"new_zeros", "new_ones", "new_empty", "new_full", "zeros_like", "ones_like", "empty_like", "full_like"}
 LEAST_RATIO = 1.5  # between sides, where no call says that it resamples
-UNEVEN = 1.1
-ALIKE = 0.7  # the least cosine between the responses to impulses half a grid apart
 NOT_THE_USERS = (str(Path(torch.__file__).parent), __file__)
 
 
@@ -251,7 +222,7 @@ class Tracer(TorchFunctionMode):
         y = next(_tensors(result))
         self.pending.pop(x, None)
         self.known(family, result, tensors)
-        if value is None or alone is None or x.shape[2:] == y.shape[2:] or not _strided(family, args, kwargs):
+        if value is None or alone is None or x.shape[2:] == y.shape[2:] or not strided(family, args, kwargs):
             return result
         with torch._C.DisableTorchFunction():
             padded = all(n >= m for n, m in zip(x.shape[2:], source.shape[2:], strict=False))
@@ -287,7 +258,7 @@ class Tracer(TorchFunctionMode):
     def found(self, value: Value, output: Tensor) -> None:
         """Report a site."""
         operator = Operator(value, tuple(output.shape))
-        self.report(Found(_kind(value), value.path, value.line, operator, value.learned, value.source, output))
+        self.report(Found(kind_of(value), value.path, value.line, operator, value.learned, value.source, output))
 
 
 def _assigned(base: Tensor, index: Any, value: Any) -> Tensor:
@@ -302,17 +273,6 @@ def _picked(value: Value, index: int) -> Value:
 
 def _tensors(value: Any) -> Iterator[Tensor]:
     return (item for item in leaves(value) if isinstance(item, Tensor))
-
-
-def _strided(family: str, args: Any, kwargs: Any) -> bool:
-    """Whether a call of a resampler steps by more than one cell; those without a stride do where sides change."""
-    if family not in STRIDED:
-        return True
-    at = STRIDED[family]
-    stride = kwargs.get("stride", args[at] if len(args) > at else None)
-    if stride is None and "pool" in family:
-        stride = kwargs.get("kernel_size", args[at - 1] if len(args) >= at else 1)
-    return any(step > 1 for step in leaves(stride) if isinstance(step, int))
 
 
 def _comparable(before: torch.Size, after: torch.Size) -> bool:
@@ -334,40 +294,3 @@ def _line(module: nn.Module) -> tuple[str, int] | None:
                 return file, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return innermost
-
-
-def _kind(value: Value) -> str:
-    names = {call.name for call in value.calls()}
-    for family in RESAMPLERS:
-        if family in names:
-            if family == "interpolate":
-                return f"interpolation ({value.kwargs.get('mode', value.args[3] if len(value.args) > 3 else 'nearest')})"
-            return RESAMPLERS[family]
-    if "matmul" in names:
-        return "matrix product"
-    if names & {"amax", "max", "maximum", "amin", "min", "minimum"}:
-        return "sliced max pooling" if names & {"amax", "max", "maximum"} else "sliced min pooling"
-    return "reshaping" if names <= LAYOUT else "slicing" if names <= LAYOUT | INDEXING | {"setitem"} else "sliced arithmetic"
-
-
-def moves_along(operator: Operator) -> bool:
-    """Whether impulses half a grid apart give responses as far apart, in units of either grid, along every axis."""
-    rest, generator = operator(operator.zeros()), torch.Generator().manual_seed(0)
-    for axis, (n, m) in enumerate(zip(operator.before[1:], operator.after[1:], strict=True), start=2):
-        step = max(1, n // m)
-        near, far = n // 4 // step * step, (n // 4 + n // 2) // step * step
-        # of one size in all places but along the axis: axes that change places then spread it evenly
-        along = torch.rand(step, generator=generator).to(rest).reshape(-1, *[1] * (rest.ndim - 1 - axis)) + 0.5
-        block = operator.noise(generator).narrow(axis, 0, step).sign() * along
-        profiles = []
-        for place in (near, far):
-            z = operator.zeros()
-            z.narrow(axis, place, step).copy_(block)
-            moved = (operator(z) - rest).square() + (operator(-z) - rest).square()  # a minimum answers to negative ones alone
-            profiles.append(moved.movedim(axis, 0).flatten(1).sum(1))
-        expected = profiles[0].roll(round((far - near) * m / n))
-        if not float(expected @ profiles[1]) > ALIKE * float(profiles[0].norm() * profiles[1].norm()):
-            return False
-        if m > 1 and float(profiles[0].max()) < UNEVEN * float(profiles[0].mean()):
-            return False
-    return True

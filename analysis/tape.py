@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+UNEVEN = 1.1
+ALIKE = 0.7  # the least cosine between the responses to impulses half a grid apart
 CASTS = {"to", "float", "half", "double", "bfloat16", "type", "type_as"}  # a replay stays in float64
 
 
@@ -123,3 +125,26 @@ class Operator:
         """A z."""
         # an operation in place must not reach the caller's z; tensors may be views of it
         return self.value.evaluate(z.clone(), {})
+
+
+def moves_along(operator: Operator) -> bool:
+    """Whether impulses half a grid apart give responses as far apart, in units of either grid, along every axis."""
+    rest, generator = operator(operator.zeros()), torch.Generator().manual_seed(0)
+    for axis, (n, m) in enumerate(zip(operator.before[1:], operator.after[1:], strict=True), start=2):
+        step = max(1, n // m)
+        near, far = n // 4 // step * step, (n // 4 + n // 2) // step * step
+        # of one size in all places but along the axis: axes that change places then spread it evenly
+        along = torch.rand(step, generator=generator).to(rest).reshape(-1, *[1] * (rest.ndim - 1 - axis)) + 0.5
+        block = operator.noise(generator).narrow(axis, 0, step).sign() * along
+        profiles = []
+        for place in (near, far):
+            z = operator.zeros()
+            z.narrow(axis, place, step).copy_(block)
+            moved = (operator(z) - rest).square() + (operator(-z) - rest).square()  # a minimum answers to negative ones alone
+            profiles.append(moved.movedim(axis, 0).flatten(1).sum(1))
+        expected = profiles[0].roll(round((far - near) * m / n))
+        if not float(expected @ profiles[1]) > ALIKE * float(profiles[0].norm() * profiles[1].norm()):
+            return False
+        if m > 1 and float(profiles[0].max()) < UNEVEN * float(profiles[0].mean()):
+            return False
+    return True

@@ -17,10 +17,10 @@ def verdict(
         what = "the" if found.channelwise else "channels mixed from the"
         distance = "" if found.action is None else f"; {_percent(found.action)} from {what} Haar projection on these activations"
         return f"not linear: {kind.removesuffix(' pooling')}{distance}{_closest(found, ', closest to')}"
-    exact = _exact(before, after, learned, found)
+    exact = _exact(falls, learned, found)
     if exact:
         return exact
-    apart = "" if found.distance is None else f"; {_percent(found.distance)} from the Haar {_projection(before, after)}"
+    apart = "" if found.distance is None else f"; {_percent(found.distance)} from the Haar {_projection(falls)}"
     rest = {
         "everywhere": "",
         "inside": "; another filter at the border",
@@ -33,7 +33,7 @@ def verdict(
         return f"each cell to one cell of its block, zeros between: no embedding{apart}"
     if found.lossless:
         moved = "cells into channels" if falls else "channels into cells"
-        return f"no {_projection(before, after)}: it moves {moved} and loses nothing"
+        return f"no {_projection(falls)}: it moves {moved} and loses nothing"
     name = min(found.filters, key=lambda wavelet: found.filters[wavelet], default=None)
     kept = "low-pass" if falls else "reconstruction"
     if name and name != "haar" and found.filters[name] <= TOLD and found.channelwise and not learned:
@@ -42,12 +42,12 @@ def verdict(
     return f"{'learned' if learned else 'fixed filter'}{_closest(found, ', closest to')}{beside}{apart}{elsewhere}"
 
 
-def _exact(before: tuple[int, ...], after: tuple[int, ...], learned: bool, found: Measured) -> str | None:
+def _exact(falls: bool, learned: bool, found: Measured) -> str | None:
     if found.worst is None or found.scale is None or found.scaled is None or found.factors is None:
         return None
-    name = f"Haar {_projection(before, after)}"
+    name = f"Haar {_projection(falls)}"
     if any(factor & (factor - 1) for factor in found.factors):
-        name = f"{_projection(before, after)} of blocks of {_sides(found.factors)} cells, not dyadic"
+        name = f"{_projection(falls)} of blocks of {_sides(found.factors)} cells, not dyadic"
     if found.worst <= EXACT:
         return f"{name}, exact" + (" (its weights are learned)" if learned else "")
     if found.scaled <= EXACT * max(1.0, abs(found.scale)):
@@ -57,8 +57,8 @@ def _exact(before: tuple[int, ...], after: tuple[int, ...], learned: bool, found
     return None
 
 
-def _projection(before: tuple[int, ...], after: tuple[int, ...]) -> str:
-    return "projection" if sum(before) > sum(after) else "embedding"
+def _projection(falls: bool) -> str:
+    return "projection" if falls else "embedding"
 
 
 def _nonlinear(kind: str, found: Measured) -> str:

@@ -27,7 +27,6 @@ GROUPS = {
     "D": "Multi-resolution diffusions",
     "E": "Trained HVAEs",
 }
-MARKS = ("<!-- claims: written by docs/generate.py -->\n", "<!-- /claims -->\n")
 
 INTRODUCTION = """# Claims, code and tests
 
@@ -89,11 +88,22 @@ def readme_table() -> str:
     return "\n".join(["| claim | statement | verdict | command |", "|---|---|---|---|", *rows]) + "\n"
 
 
+def renewed(text: str, name: str, table: str) -> str:
+    """A page with the table between its marks of this name renewed."""
+    first, last = f"<!-- {name}: written by docs/generate.py -->\n", f"<!-- /{name} -->\n"
+    before, _, rest = text.partition(first)
+    _, _, after = rest.partition(last)
+    return before + first + table + last + after
+
+
 def readme(text: str) -> str:
     """The README with its table renewed."""
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    return before + MARKS[0] + readme_table() + MARKS[1] + after
+    return renewed(text, "claims", readme_table())
+
+
+def reproduce(text: str) -> str:
+    """docs/reproduce.md with its table renewed."""
+    return renewed(text, "paper", paper_pages.table())
 
 
 def main() -> None:
@@ -102,9 +112,8 @@ def main() -> None:
     (ROOT / "docs" / "hvae-weights.md").write_text(hvae_pages.table())
     (ROOT / "docs" / "hvae-studies.md").write_text(hvae_study_pages.page())
     (ROOT / "docs" / "theory.md").write_text(theory())
-    page = ROOT / "docs" / "reproduce.md"
-    page.write_text(paper_pages.reproduce(page.read_text()))
-    (ROOT / "README.md").write_text(readme((ROOT / "README.md").read_text()))
+    for page, renew in ((ROOT / "docs" / "reproduce.md", reproduce), (ROOT / "README.md", readme)):
+        page.write_text(renew(page.read_text()))
     (b2,) = select(["B2"])
     figures.draw("B2", b2.measure(Context(data.load("natural"), 0, "B2"))).savefig(ROOT / "docs" / "pyramid.png", dpi=110)
 

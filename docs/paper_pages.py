@@ -14,7 +14,6 @@ from multires import pretrained
 Row = dict[str, Any]
 REFERENCE = pretrained.card("hvae-mnist", "hvae")
 STEPS = sum(r["steps"] for r in REFERENCE["run"]["model"]["resolutions"])
-MARKS = ("<!-- paper: written by docs/generate.py -->\n", "<!-- /paper -->\n")
 PAPER = [
     (
         "A U-Net is a finite-dimensional truncation of a model on an infinite-dimensional function space",
@@ -78,13 +77,6 @@ def table() -> str:
         command = f"`multires verify {' '.join(ids)}`"
         lines.append(f"| {sentence} | {command} | {'; '.join(map(_figure, rows))} | {verdict} | {scale} |")
     return "\n".join(lines) + "\n"
-
-
-def reproduce(text: str) -> str:
-    """docs/reproduce.md with its table renewed."""
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    return before + MARKS[0] + table() + MARKS[1] + after
 
 
 assert {id for _, ids, _ in PAPER for id in ids} == set(REGISTRY)

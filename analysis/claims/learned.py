@@ -14,7 +14,6 @@ from analysis.filters import WAVELETS
 from analysis.inference import Arrays, Nats
 from analysis.state_basis import Bases
 
-FIRST = 1000  # test images
 SEVERAL, MORE = 100, 250  # test images for what takes many passes: of E4, and of E6, whose intervals are wide
 STRONG = 0.1  # what may be missing: of a correlation, or unexplained
 SURE = 0.999  # the level of intervals that a check is decided by
@@ -43,7 +42,7 @@ def _inferred(trained: bool, seed: int, full: bool) -> Found:
     net = hvae if trained else reference.untrained(run)
     nats, clock, shuffled = Nats(net), Clock(net), Clock(net, torch.Generator().manual_seed(seed + 1))
     bases, permuted = Bases(net, last=True), Bases(net, last=True, permuted=True)
-    for _ in inference.read(net, images if full else images[:FIRST], seed, (nats, clock, shuffled, bases, permuted)):
+    for _ in inference.read(net, images if full else images[: reference.FIRST], seed, (nats, clock, shuffled, bases, permuted)):
         pass
     return Found(clock.found(), shuffled.found(), bases.found(), permuted.found(), nats.elbo)
 
@@ -83,7 +82,7 @@ def e1(context: Context) -> Evidence:
     ]
     arrays = _named("trained", trained.time) | _named("untrained", untrained.time) | _named("shuffled", trained.shuffled)
     arrays["sides"] = np.array(inference.sides(net))
-    return Evidence(checks, controls, arrays, f"{name}, {len(_first(images, context, FIRST)):,} test images")
+    return Evidence(checks, controls, arrays, f"{name}, {len(_first(images, context, reference.FIRST)):,} test images")
 
 
 @claim(
@@ -99,7 +98,7 @@ def e1(context: Context) -> Evidence:
 def e4(context: Context) -> Evidence:
     """The ELBO of samples beside that of images, the error given K latents; temperatures, gains and gradients are shown."""
     name, net, run, images = reference.reference()
-    many, several = _first(images, context, FIRST), _first(images, context, SEVERAL)
+    many, several = _first(images, context, reference.FIRST), _first(images, context, SEVERAL)
     of_images = _inferred(True, context.seed, context.full).elbo
     of_samples = {
         float(t): sampling.elbo_of_samples(net, len(many if t == 1 else several), float(t), context.seed)
@@ -178,7 +177,7 @@ def e5(context: Context) -> Evidence:
         f"{side} x {side} " + ", untrained ".join(_ranked(found.bases, k) for found in (trained, untrained))
         for k, side in enumerate(sides)
     )
-    note = f"{name}, {len(_first(images, context, FIRST)):,} test images. Smallest unexplained fractions: {said}"
+    note = f"{name}, {len(_first(images, context, reference.FIRST)):,} test images. Smallest unexplained fractions: {said}"
     return Evidence(checks, controls, arrays, note)
 
 

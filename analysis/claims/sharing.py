@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from analysis import hvae_studies, pairs
+from analysis import hvae_studies, pairs, reference
 from analysis.evidence import Check, Context, Control, Evidence, claim
 
-IMAGES = 1000
 MOST_PARAMETERS = 0.5
 PLAIN, NORMALISED, SMALLER, EQUAL, DEEPER = "own-3", "normalised-3", "own-1", "shared-3", "shared-5"
 
@@ -57,7 +56,7 @@ def _said(low_high: tuple[float, float]) -> str:
 )
 def e2(context: Context) -> Evidence:
     """Three pairs with one training each, with and without normalised states; the whole interval has to lie above zero."""
-    costs = Costs(None if context.full else IMAGES)
+    costs = Costs(None if context.full else reference.FIRST)
     low_high = costs.over(NORMALISED, PLAIN)
     plain = costs.nll(PLAIN)
     among = hvae_studies.interval((np.roll(plain, 1) - plain).tolist())
@@ -80,7 +79,7 @@ def e2(context: Context) -> Evidence:
 )
 def e3(context: Context) -> Evidence:
     """Three pairs with one training each; the whole interval over seeds of the cost of sharing has to lie at or below zero."""
-    costs = Costs(None if context.full else IMAGES)
+    costs = Costs(None if context.full else reference.FIRST)
     deeper, equal, smaller = (costs.over(label, PLAIN) for label in (DEEPER, EQUAL, SMALLER))
     share = costs.parameters(DEEPER) / costs.parameters(PLAIN)
     return costs.evidence(

@@ -1,6 +1,5 @@
 """`multires probe`: look into a trained HVAE."""
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +33,10 @@ class Probe:
     def run(self) -> int:
         """Compute, print, write."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in verify: idle threads must not spin
-        import matplotlib as mpl
         import torch
 
         from analysis import probing, terminal
-        from analysis.figures import hvaes
-        from analysis.figures.style import STYLE
+        from analysis.figures import hvaes, style
         from multires import files
 
         if self.seed < 0 or (self.images is not None and self.images < probing.LEAST):
@@ -56,13 +53,8 @@ class Probe:
             pass
         record = probe.to_json()
         terminal.show_probe(self.weights, record)
-        with mpl.rc_context(STYLE):
-            for name in probe.found:
-                figure = getattr(hvaes, name)(probe.evidence(name))
-                for kind, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 130})):
-                    stream = io.BytesIO()
-                    figure.savefig(stream, format=kind, **options)
-                    files.write(out / f"{name}.{kind}", stream.getvalue())
+        for name in probe.found:
+            style.save(getattr(hvaes, name), probe.evidence(name), out / f"{name}.svg", out / f"{name}.png")
         for target in (out / FILE, *([self.json] if self.json else [])):
             files.write_json(target, record)
         print(f"numbers and figures: {out.resolve()}")

@@ -42,9 +42,11 @@ def resolution_axes(axes: Axes, title: str, label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def save(draw: Callable[[Any], Figure], of: Any, path: Path) -> None:
-    """Draw in this style to a file of the format that its name ends in."""
-    stream = io.BytesIO()
+def save(draw: Callable[[Any], Figure], of: Any, *paths: Path) -> None:
+    """Draw in this style, to files of the formats that their names end in; the same bytes for the same figure."""
     with mpl.rc_context(STYLE):
-        draw(of).savefig(stream, format=path.suffix[1:] or "png", dpi=150)
-    files.write(path, stream.getvalue())
+        figure = draw(of)
+        for path in paths:
+            stream, kind = io.BytesIO(), path.suffix[1:] or "png"
+            figure.savefig(stream, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+            files.write(path, stream.getvalue())

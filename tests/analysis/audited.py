@@ -1,4 +1,4 @@
-"""Networks for the tests of the audit: functions as modules, fixed filters, and one U-Net written with functional calls only."""
+"""For tests of the audit: functions as modules, fixed filters, a U-Net of functional calls only, and what to ask of an audit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from analysis.auditing import Audit, Site
+from analysis.resampling import Measured
 
 
 class Apply(nn.Module):
@@ -64,3 +67,20 @@ def quarter(error: float = 0.0, dtype: torch.dtype = torch.float32) -> Tensor:
 def four(x: Tensor) -> tuple[Tensor, ...]:
     """The four siblings of each block."""
     return x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]
+
+
+def images(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
+
+
+X = images(2, 4, 16, 16)
+
+
+def only(found: Audit) -> Site:
+    (site,) = found.sites
+    return site
+
+
+def measured(site: Site) -> Measured:
+    assert isinstance(site.measured, Measured)
+    return site.measured

@@ -9,16 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from analysis import bench_capture
 from analysis.capture import capture
 from analysis.reducers import Keep, Moments
 from multires.errors import MultiresError
+from tests.analysis.audited import Apply
 
 HOOKS = [name for name in nn.Module().__dict__ if "hooks" in name]
 
@@ -54,19 +52,6 @@ class Net(nn.Module):
         if fail:
             raise KeyError("in the middle")
         return functional.relu(self.head(x))
-
-
-class Apply(nn.Module):
-    """A module whose forward is a function, with modules to call."""
-
-    def __init__(self, function: Callable[..., Any], **modules: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(self, *args, **kwargs)
 
 
 def state(model: nn.Module) -> list[Any]:
@@ -519,40 +504,7 @@ def test_a_mode_of_the_user_goes_on_seeing_the_model() -> None:
     assert names == plain
 
 
-# ---- reducers
-
-
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.integers(0, 3), st.sampled_from([0.0, 1.0, 1e6]))
-def test_moments_are_those_of_all_batches_together(sizes: list[int], space: int, offset: float) -> None:
-    generator = torch.Generator().manual_seed(sum(sizes))
-    batches = [torch.randn(size, 3, *[4] * space, generator=generator, dtype=torch.float64) + offset for size in [*sizes, 2]]
-    copies = [batch.clone() for batch in batches]
-    moments = Moments()
-    for batch in batches:
-        moments.update((batch,), ())
-    assert all(map(torch.equal, batches, copies)), "an update must not write"
-    x = torch.cat(batches).transpose(0, 1).reshape(3, -1)
-    assert moments.count == x.shape[1]
-    torch.testing.assert_close(moments.mean, x.mean(1), rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(moments.variance, x.var(1, correction=0), rtol=1e-9, atol=0)
-    torch.testing.assert_close(moments.second, x.square().mean(1), rtol=1e-13, atol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
-def test_moments_are_float64_whatever_comes(dtype: torch.dtype) -> None:
-    x = (images(64) * 10).to(dtype)
-    moments = Moments()
-    moments.update((x,), ())
-    assert moments.mean.dtype == moments.variance.dtype == torch.float64
-    torch.testing.assert_close(moments.mean, x.double().mean((0, 2, 3)), rtol=1e-13, atol=1e-13)
-
-
-def test_moments_of_vectors_are_of_one_channel() -> None:
-    moments = Moments()
-    for x in (torch.tensor([1.0, 2.0]), torch.tensor(6.0)):
-        moments.update((x,), ())
-    assert (moments.count, moments.mean.item()) == (3, 3.0)
-    assert moments.variance.item() == pytest.approx(14 / 3)
+# ---- memory
 
 
 def live_tensors() -> int:
@@ -650,37 +602,3 @@ def test_a_glob_may_match_modules_that_do_not_run() -> None:
 def test_no_complaint_hides_an_exception() -> None:
     with pytest.raises(KeyError, match="body"), capture(Net(), "head", functions="lstm"):
         raise KeyError("body")
-
-
-# ---- the benchmark
-
-
-def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_capture, "SHAPE", (2, 3, 8, 8))
-    monkeypatch.setattr(bench_capture, "REPETITIONS", 1)
-    monkeypatch.setattr(bench_capture, "IMAGES", (1_000, 10_000))
-    threads = torch.get_num_threads()
-    *timed, memory = bench_capture.capture_rows()
-    assert torch.get_num_threads() == threads
-    cases = [(row["case"].split(",")[0], row["case"].rpartition(", ")[2]) for row in timed]
-    cost = [("capture of pooling modules", time) for time in ("24 channels", "CPU time")]
-    assert cases == [*cost, *(("capture of pooling functions", time) for _, time in cost)]
-    for row in timed:
-        assert row["ratio"] == pytest.approx(row["peers"]["plain forward"] / row["ours_s"])
-    assert memory["ratio"] is None
-    assert memory["value"] < 18 < bench_capture.growth(1_000, 10_000, "Keep") / 2  # a busy machine gives pages back late
-
-
-def test_ratios_are_medians_of_turns_so_that_a_slow_turn_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_capture, "REPETITIONS", 5)
-    now, costs = 0.0, {"ours": 3.0, "plain": 2.0}
-    called: list[str] = []
-
-    def call(name: str) -> None:
-        nonlocal now
-        called.append(name)
-        now += costs[name] * (50 if called.count(name) == 6 else 1)
-
-    found = bench_capture.paired(lambda: call("ours"), lambda: call("plain"), lambda: now)
-    assert found == pytest.approx((2 / 3, 3, 2))
-    assert called[0] != called[2 * (bench_capture.CALLS_A_TURN + 1)]  # either goes first in turn

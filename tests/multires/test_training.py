@@ -377,13 +377,13 @@ def test_in_bfloat16_the_average_is_evaluated_in_float32(tmp_path: Path, monkeyp
         with torch.no_grad():
             return torch.allclose(model(x), expected, rtol=1e-5, atol=1e-6)
 
-    def test(model: nn.Module) -> float:
+    def evaluate(model: nn.Module) -> float:
         evaluated.append(in_float32(model))
         return 0.0
 
     AcceleratorState._reset_state()  # it reads the environment once a process
     try:
-        *_, finished = fit(Linears(), loss, batches, CONFIG, tmp_path, evaluate=test)
+        *_, finished = fit(Linears(), loss, batches, CONFIG, tmp_path, evaluate=evaluate)
     finally:
         AcceleratorState._reset_state()
     assert trained == {torch.bfloat16}

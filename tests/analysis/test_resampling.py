@@ -1,0 +1,225 @@
+"""What sites are: projections however written, near misses, embeddings, calls that change no resolution, and filters."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from analysis import audit, filters
+from multires import pooling
+from multires.configs import UNetConfig
+from multires.unet import UNet
+from tests.analysis.audited import Apply, Filter, X, four, images, measured, only, quarter
+
+PROJECTIONS: dict[str, nn.Module] = {
+    "module": nn.AvgPool2d(2),
+    "function": Apply(lambda _, x: functional.avg_pool2d(x, 2)),
+    "depthwise convolution": Filter(quarter()),
+    "slices": Apply(lambda _, x: sum(four(x)) / 4),
+    "view and mean": Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).mean((3, 5))),
+    "area": Apply(lambda _, x: functional.interpolate(x, scale_factor=0.5, mode="area")),
+    "bilinear at half size": Apply(lambda _, x: functional.interpolate(x, scale_factor=0.5, mode="bilinear")),
+    "adaptive": nn.AdaptiveAvgPool2d(8),
+    "global": nn.AdaptiveAvgPool2d(1),
+    "global by mean": Apply(lambda _, x: x.mean((2, 3), keepdim=True)),
+    "ceil_mode where sides are even": nn.AvgPool2d(2, ceil_mode=True),
+    "matrices": Apply(lambda _, x: torch.kron(torch.eye(8), torch.tensor([[0.5, 0.5]])) @ x),
+    "mean with a precision": Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).mean((3, 5), dtype=torch.float32)),
+    "channels as a batch": Apply(lambda _, x: pooling.strided_convolution(x, quarter(), 0)),
+    "added in place": Apply(lambda _, x: x[..., ::2, ::2].mul(0.25).add_(sum(four(x)[1:]) * 0.25)),
+}
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_projections_are_exact(name: str) -> None:
+    site = only(audit(PROJECTIONS[name], X))
+    assert site.verdict == "Haar projection, exact"
+    found = measured(site)
+    assert found.worst is not None
+    assert found.idempotence is not None
+    assert found.self_adjointness is not None
+    assert max(found.worst, found.idempotence, found.self_adjointness) < 1e-13
+
+
+def halves(error: float) -> Tensor:
+    matrix = torch.kron(torch.eye(8, dtype=torch.float64), torch.tensor([[0.5, 0.5]], dtype=torch.float64))
+    matrix[3, 6] += error
+    return matrix
+
+
+NEAR: dict[str, tuple[nn.Module, str]] = {
+    "a tap off by 1e-2": (Filter(quarter(1e-2)), "fixed filter, closest to haar, 0."),
+    "a tap off by 1e-3": (Filter(quarter(1e-3)), "fixed filter, closest to haar, "),
+    "a tap off by 1e-6": (Filter(quarter(1e-6)), "fixed filter, closest to haar, "),
+    "a tap off by 1e-12": (Filter(quarter(1e-12, torch.float64)), "Haar projection within 2e-12"),
+    "one ulp": (Filter(quarter(3e-8)), "Haar projection within 6e-08"),
+    "one cell off": (
+        Apply(lambda _, x: functional.avg_pool2d(x, 2) + functional.pad(x[..., :2, :2] * 1e-3, (0, 6, 0, 6))),
+        "Haar projection, exact",  # of the pooling; the sum is another call
+    ),
+    "one row of a matrix off": (Apply(lambda _, x: halves(1.5e-13) @ x.double()), "Haar projection within "),
+    "subsampling": (Apply(lambda _, x: x[..., ::2, ::2]), "fixed weights of one cell of each block: subsampling"),
+    "odd cells": (Apply(lambda _, x: x[..., 1::2, 1::2]), "fixed weights of one cell of each block: subsampling"),
+    "nearest at half size": (Apply(lambda _, x: functional.interpolate(x, scale_factor=0.5)), "fixed weights of one cell"),
+    "antialiased": (
+        Apply(lambda _, x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True)),
+        "fixed filter, closest to haar, 19 % unexplained",
+    ),
+    "aligned corners": (
+        Apply(lambda _, x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=True)),
+        "fixed filter, closest to",
+    ),
+    "stride smaller than kernel": (nn.AvgPool2d(3, 2, 1), "fixed filter, closest to"),
+    "padding": (nn.AvgPool2d(2, 2, 1), "no projection: 16 x 16 cells do not divide into 9 x 9"),
+    "padding not counted": (nn.AvgPool2d(2, 2, 1, count_include_pad=False), "no projection: 16 x 16 cells do not divide into 9"),
+    "padding, even": (nn.AvgPool2d(4, 2, 1), "fixed filter, closest to"),
+    "padding, even, not counted": (nn.AvgPool2d(4, 2, 1, count_include_pad=False), "fixed filter, closest to"),
+    "sum": (nn.AvgPool2d(2, divisor_override=1), "Haar projection times 4: no projection itself"),
+    "adaptive, uneven": (nn.AdaptiveAvgPool2d(5), "no projection: 16 x 16 cells do not divide into 5 x 5"),
+    "blur": (Filter(torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16, 1, "reflect"), "fixed filter, clos"),
+    "max": (nn.MaxPool2d(2), "not linear: max; "),
+    "max with indices": (Apply(lambda _, x: functional.max_pool2d(x, 2, return_indices=True)[0]), "not linear: max; "),
+    "max of slices": (Apply(lambda _, x: torch.stack(four(x)).amax(0)), "not linear: sliced max; "),
+    "max by view": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).amax((3, 5))), "not linear: sliced max; "),
+    "min by view": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).amin((3, 5))), "not linear: sliced min; "),
+    "power average": (nn.LPPool2d(2, 2), "not linear: power-average; "),
+    "mean times its mean": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).mean((3, 5)) * x.mean()), "not linear: "),
+    "unshuffle": (nn.PixelUnshuffle(2), "no projection: it moves cells into channels and loses nothing"),
+    "by view and permute": (
+        Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 16, 8, 8)),
+        "no projection: it moves cells into channels and loses nothing",
+    ),
+    "blocks of three": (
+        Apply(lambda _, x: functional.avg_pool2d(x[..., :15, :15], 3)),
+        "projection of blocks of 3 x 3 cells, not d",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_near_misses_are_told_apart(name: str) -> None:
+    module, beginning = NEAR[name]
+    assert only(audit(module, X)).verdict.startswith(beginning)
+
+
+@pytest.mark.parametrize("channel", range(4))
+def test_one_wrong_channel_is_enough(channel: int) -> None:
+    convolution = nn.Conv2d(4, 4, 2, 2, groups=4, bias=False)
+    nn.init.constant_(convolution.weight, 0.25)
+    assert only(audit(convolution, X)).verdict == "Haar projection, exact (its weights are learned)"
+    with torch.no_grad():
+        convolution.weight[channel, 0, 0, 0] += 1e-4
+    site = only(audit(convolution, X))
+    assert site.verdict.startswith("learned, closest to haar, ")
+    distance = measured(site).distance
+    assert distance == pytest.approx(1e-4 / math.sqrt(4 * 0.25), rel=0.2)  # of four channels, each of norm 1/2
+
+
+def test_a_constant_is_no_projection() -> None:
+    convolution = nn.Conv2d(4, 4, 2, 2, groups=4)
+    nn.init.constant_(convolution.weight, 0.25)
+    nn.init.constant_(convolution.bias, 0.5)  # type: ignore[arg-type]
+    assert not only(audit(convolution, X)).verdict.startswith("Haar")
+
+
+@pytest.mark.parametrize(
+    ("module", "end"),
+    [
+        (Filter(torch.ones(4, 4) / 16, 1, "circular"), "% from the Haar projection"),
+        (Filter(torch.ones(4, 4) / 16, 1, "reflect"), "; another filter at the border"),
+        (NEAR["aligned corners"][0], "; another filter elsewhere than in the centre"),
+    ],
+)
+def test_filters_that_are_not_the_same_everywhere(module: nn.Module, end: str) -> None:
+    assert only(audit(module, X)).verdict.endswith(end)
+
+
+def test_fixed_maps_that_mix_channels() -> None:
+    assert (site := only(audit(Filter(quarter(1e-3)), X))).kind == "blur pooling"
+    assert measured(site).channelwise
+    mixed = Apply(lambda _, x: functional.conv2d(x, torch.full((4, 4, 2, 2), 1 / 16), stride=2))
+    assert (site := only(audit(mixed, X))).kind == "fixed strided convolution"
+    assert not measured(site).channelwise
+    assert site.verdict.startswith("fixed filter, closest to haar, 0 % unexplained; ")
+
+
+def test_swapped_channels_are_no_projection() -> None:
+    site = only(audit(Apply(lambda _, x: functional.avg_pool2d(x, 2).flip(1)), X))
+    assert site.verdict == "Haar projection, exact"  # the pooling is one, the flip another call
+    convolution = nn.Conv2d(4, 4, 2, 2, bias=False)
+    with torch.no_grad():
+        convolution.weight.copy_(0.25 * torch.eye(4).flip(0)[..., None, None].expand(4, 4, 2, 2))
+    site = only(audit(convolution, X))
+    assert site.verdict.startswith("learned, closest to haar, 0 % unexplained")
+    assert not site.verdict.startswith("Haar")
+
+
+EMBEDDINGS: dict[str, tuple[nn.Module, str]] = {
+    "nearest": (nn.Upsample(scale_factor=2), "Haar embedding, exact"),
+    "repeat": (Apply(lambda _, x: x.repeat_interleave(2, 2).repeat_interleave(2, 3)), "Haar embedding, exact"),
+    "expand": (Apply(lambda _, x: x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(2, 4, 32, 32)), "Haar embedding"),
+    "bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), "fixed filter, closest to haar, 19 % unexplained"),
+    "bicubic": (nn.Upsample(scale_factor=2, mode="bicubic"), "fixed filter, closest to haar, "),
+    "shuffle": (nn.PixelShuffle(2), "no embedding: it moves channels into cells and loses nothing"),
+    "zeros between": (
+        Apply(lambda _, x: _assigned(x.new_zeros(2, 4, 32, 32), x)),
+        "each cell to one cell of its block, zeros between: no embedding",
+    ),
+}
+
+
+def _assigned(y: Tensor, x: Tensor) -> Tensor:
+    y[..., ::2, ::2] = x
+    return y
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_rises(name: str) -> None:
+    module, beginning = EMBEDDINGS[name]
+    site = only(audit(module, X))
+    assert site.side == "decoder"
+    assert site.verdict.startswith(beginning)
+
+
+NO_SITES: dict[str, nn.Module] = {
+    "crop": Apply(lambda _, x: x[..., 4:12, 4:12].relu()),
+    "pad": Apply(lambda _, x: functional.pad(x, (8, 8, 8, 8)).relu()),
+    "valid convolution": nn.Conv2d(4, 4, 5),
+    "stride 1": nn.MaxPool2d(3, 1),
+    "attention": Apply(lambda _, x: (lambda q: q.transpose(2, 3) @ q)(x.view(2, 2, 2, 256)).softmax(-1)),
+    "channels last and back": Apply(
+        lambda _, x: functional.linear(x.permute(0, 2, 3, 1), torch.ones(9, 4)).permute(0, 3, 1, 2).relu()
+    ),
+    "windows": Apply(lambda _, x: x.view(2, 4, 4, 4, 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(32, 4, 4, 4).relu()),
+    "channel means": Apply(lambda _, x: x.mean(1, keepdim=True).relu()),
+}
+
+
+@pytest.mark.parametrize("name", NO_SITES)
+def test_what_is_no_change_of_resolution(name: str) -> None:
+    assert audit(NO_SITES[name], X).sites == ()
+
+
+@pytest.mark.parametrize("wavelet", filters.WAVELETS)
+@pytest.mark.parametrize("d", [1, 2])
+def test_filters_are_found_by_their_wavelet(wavelet: str, d: int) -> None:
+    net = UNet(UNetConfig(channels=1, widths=(4, 4), dimension=d, pooling=filters.taps(wavelet)))
+    site = audit(net, images(2, 1, *[16] * d)).sites[0]
+    table = measured(site).filters
+    assert min(table, key=lambda name: table[name]) == wavelet
+    assert table[wavelet] < 1e-12
+    assert min(value for name, value in table.items() if name != wavelet) > 1e-3
+    assert site.verdict.startswith("Haar projection" if wavelet == "haar" else f"{wavelet} low-pass")
+
+
+def test_unexplained_fraction_by_hand() -> None:
+    """Haar's share of a kernel w is the largest (w * h)^2 over |w|^2; mixing channels changes nothing, noise adds its own."""
+    kernel = torch.tensor([[0.25, 0.25], [0.25, 0.25]]) + torch.tensor([[0.1, -0.1], [-0.1, 0.1]])
+    convolution = nn.Conv2d(4, 6, 2, 2)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.randn(6, 4, 1, 1, generator=torch.Generator().manual_seed(0)) * kernel)
+    site = only(audit(convolution, X))
+    assert measured(site).filters["haar"] == pytest.approx(4 * 0.01 / (4 * 0.0625 + 4 * 0.01), rel=1e-5)
+    assert "closest to haar, 14 % unexplained" in site.verdict
