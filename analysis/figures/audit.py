@@ -57,6 +57,9 @@ def _steps(axes: Axes, found: Audit) -> None:
         )
     axes.set_yscale("log", base=2)
     axes.margins(y=0.6)
+    there = sorted({_side(sides) for site in found.sites for sides in (site.before, site.after)})
+    axes.set_yticks(there, [f"{side:g}" for side in there])
+    axes.minorticks_off()
     axes.set_ylabel("cells a side")
     axes.set_title(f"{found.model}: {len(found.sites)} sites")
     shown = [name for name in COLORS if any(_class(site) == name for site in found.sites)]
