@@ -11,7 +11,9 @@ from analysis.commands.audit import Audit
 from analysis.commands.bench import Bench
 from analysis.commands.data import Data
 from analysis.commands.evaluate import Evaluate
+from analysis.commands.figures import Figures
 from analysis.commands.probe import Probe
+from analysis.commands.report import Report
 from analysis.commands.resolutions import REGISTRY
 from analysis.commands.study import Study
 from analysis.commands.train import Train
@@ -20,6 +22,8 @@ from multires.errors import MultiresError
 
 Command = (
     Annotated[Verify, subcommand("verify")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Figures, subcommand("figures")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Probe, subcommand("probe")]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
-from typing import Literal
+from types import FunctionType
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -119,44 +120,62 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One checkable statement of docs/theory.md."""
+class Statement:
+    """One checkable statement of docs/theory.md, and where it is measured."""
 
     id: str
     sentence: str
     formula: str
+    """LaTeX."""
     kind: Kind
     control: str
+    """What must fail, in words."""
     functions: tuple[str, ...]
+    """The public code that it is about."""
+    source: str
+    """File and line of the function that measures it, as 'analysis/claims/pooling.py:38'."""
+
+
+@dataclass(frozen=True)
+class Claim(Statement):
+    """A statement with the function that measures it."""
+
     measure: Callable[[Context], Evidence]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What running one claim gave."""
+    """What measuring one claim gave."""
 
-    claim: Claim
+    claim: Statement
     verdict: Verdict
     reason: str
     evidence: Evidence | None
     seconds: float
 
 
+GROUPS = {
+    "A": "Spaces",
+    "B": "Average pooling is L2 projection",
+    "C": "U-Nets",
+    "D": "Multi-resolution diffusions",
+    "E": "Trained HVAEs",
+}
+"""What the letters of ids stand for."""
 REGISTRY: dict[str, Claim] = {}
 
 
 def claim(
     id: str, sentence: str, *, formula: str, kind: Kind, control: str, functions: Iterable[str]
 ) -> Callable[[Callable[[Context], Evidence]], Claim]:
-    """Register a function as the claim `id`.
-
-    `formula` is LaTeX, `control` says in words what must fail, `functions` name the public code that it is about.
-    """
+    """Register a function as the claim `id`; the arguments are those of `Statement`."""
 
     def register(measure: Callable[[Context], Evidence]) -> Claim:
         if id in REGISTRY:
             raise ValueError(f"claim {id} is registered twice")
-        REGISTRY[id] = Claim(id, sentence, formula, kind, control, tuple(functions), measure)
+        line = cast(FunctionType, measure).__code__.co_firstlineno
+        source = f"{measure.__module__.replace('.', '/')}.py:{line}"
+        REGISTRY[id] = Claim(id, sentence, formula, kind, control, tuple(functions), source, measure)
         return REGISTRY[id]
 
     return register

@@ -1,21 +1,33 @@
-"""A run of claims as a record on disk: evidence.json, the figures' arrays in arrays.npz, and the report beside them."""
+"""A run of claims on disk: evidence.json says what was found and with what, arrays.npz holds what figures are drawn from.
+
+What is read back is all that the report and the figures need; nothing is measured again.
+"""
 
 import io
 import json
 import math
 import platform
+import re
 import sys
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.evidence import Result
-from multires import _kernel
+from analysis.evidence import Check, Control, Evidence, Result, Statement, Verdict
+from analysis.provenance import commit, versions
+from multires import _kernel, files, plain
 from multires.data import Images
+from multires.errors import MultiresError
 
 LIBRARIES = ("multires-toolkit", "torch", "numpy", "scipy", "PyWavelets")
+FORMAT = 2
+"""Raised whenever evidence that was written before can no longer be read."""
+EVIDENCE, ARRAYS = "evidence.json", "arrays.npz"
 
 
 @dataclass(frozen=True)
@@ -23,51 +35,62 @@ class Run:
     """Results, and what they were measured with."""
 
     results: list[Result]
-    images: Images
+    data: str
+    """What was asked for: a name, or a path."""
+    images: str
+    """What that is, in words."""
     seed: int
-    device: str = "cpu"  # claims are measured where the oracle runs
+    full: bool
+    """Whether claims about HVAEs looked at all test images."""
+    device: str
+    commit: str
+    when: str
+    """The time at its end, UTC."""
+    versions: dict[str, str]
 
     @property
     def supported(self) -> bool:
         """Whether every claim is supported."""
         return all(result.verdict == "supported" for result in self.results)
 
-    def versions(self) -> dict[str, str]:
-        """Versions of everything that takes part in a number, and whether the Haar transform was compiled."""
-        kernel = "compiled" if _kernel.LIBRARY else "slicing"
-        libraries = {name: version(name) for name in LIBRARIES}
-        return {
-            "python": platform.python_version(),
-            **libraries,
-            "haar": kernel,
-            "platform": f"{sys.platform} {platform.machine()}",
-        }
 
-    def to_json(self) -> dict[str, Any]:
-        """The record: what was printed, and every check and control behind it."""
-        return {
-            "claims": [_claim(result) for result in self.results],
-            "seed": self.seed,
-            "data": self.images.name,
-            "images": self.images.note,
-            "device": self.device,
-            "versions": self.versions(),
-        }
+def measured(results: list[Result], images: Images, seed: int, full: bool) -> Run:
+    """The record of what was measured just now; claims are measured where the oracle runs, on the CPU."""
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Run(results, images.name, images.note, seed, full, "cpu", commit(), when, environment())
 
 
-def _claim(result: Result) -> dict[str, Any]:
+def environment() -> dict[str, str]:
+    """Versions of everything that takes part in a number, and whether the Haar transform was compiled."""
+    return {
+        "python": platform.python_version(),
+        **versions(*LIBRARIES),
+        "haar": "compiled" if _kernel.LIBRARY else "slicing",
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """What was printed, and every check and control behind it."""
+    return {"format": FORMAT, "claims": [_to_row(result) for result in run.results], **{name: getattr(run, name) for name in ABOUT}}
+
+
+ABOUT = tuple(field.name for field in fields(Run) if field.name != "results")
+STATED = tuple(field.name for field in fields(Statement) if field.name != "id")
+
+
+def _to_row(result: Result) -> dict[str, Any]:
     claim, evidence = result.claim, result.evidence
-    measurable = evidence and evidence.checks and evidence.controls
+    whole = evidence if evidence and evidence.checks and evidence.controls else None
     return {
         "id": claim.id,
         "verdict": result.verdict,
-        "measured": _number(evidence.worst.measured) if evidence and measurable else None,
-        "bound": _number(evidence.worst.bound) if evidence and measurable else None,
-        "control": _number(evidence.weakest.measured) if evidence and measurable else None,
+        "measured": _number(whole.worst.measured) if whole else None,
+        "bound": _number(whole.worst.bound) if whole else None,
+        "control": _number(whole.weakest.measured) if whole else None,
         "seconds": round(result.seconds, 3),
         "reason": result.reason,
-        "sentence": claim.sentence,
-        "kind": claim.kind,
+        "statement": {name: getattr(claim, name) for name in STATED},
         "note": evidence.note if evidence else "",
         "checks": [_numbers(asdict(check)) for check in evidence.checks] if evidence else [],
         "controls": [_numbers(asdict(control)) for control in evidence.controls] if evidence else [],
@@ -91,6 +114,95 @@ def arrays(results: list[Result]) -> bytes:
     return stream.getvalue()
 
 
+def write(run: Run, folder: Path) -> None:
+    """Write the record to a folder that is there."""
+    files.write(folder / ARRAYS, arrays(run.results))
+    files.write(folder / EVIDENCE, dumps(to_json(run)))
+
+
 def dumps(content: dict[str, Any]) -> bytes:
     """JSON text of a record."""
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def read(folder: Path) -> Run:
+    """The record in a folder; raises MultiresError where there is none, where it is damaged, or of another version."""
+    where = folder / EVIDENCE
+    if not where.exists():
+        raise MultiresError(f"{folder}: no {EVIDENCE} here; multires verify --out {folder} writes one")
+    content = files.read_json(where)
+    found = content.get("format", 1) if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise MultiresError(
+            f"{where}: evidence of format {found!r}, this version reads {FORMAT}; measure again: multires verify --out {folder}"
+        )
+    by_claim: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in _read_arrays(folder / ARRAYS).items():
+        id, _, rest = name.partition("/")
+        by_claim.setdefault(id, {})[rest] = values
+    try:
+        results = [_from_row(row, by_claim.get(row["id"], {}), where) for row in content["claims"]]
+        about = {name: content[name] for name in ABOUT}
+        if not all(isinstance(each, str) for pair in about["versions"].items() for each in pair):
+            raise TypeError("versions are texts")
+        plain.from_json(_About, {name: value for name, value in about.items() if name != "versions"}, str(where))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MultiresError(
+            f"{where}: damaged ({type(error).__name__}: {error}); measure again: multires verify --out {folder}"
+        ) from None
+    return Run(results, **about)
+
+
+@dataclass(frozen=True)
+class _About:
+    """The fields of `Run` that are single values, to be checked."""
+
+    data: str
+    images: str
+    seed: int
+    full: bool
+    device: str
+    commit: str
+    when: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one claim's row must hold beside its evidence."""
+
+    verdict: Verdict
+    seconds: float
+    reason: str
+    note: str
+
+
+def _from_row(row: dict[str, Any], arrays: dict[str, np.ndarray], where: Path) -> Result:
+    id = row["id"]
+    if not re.fullmatch(r"[A-Z][0-9]{1,3}", id):
+        raise TypeError(f"{id!r} is no claim's id")
+    at = f"{where}: {id}"
+    said = plain.from_json(_Row, {field.name: row[field.name] for field in fields(_Row)}, at)
+    statement = plain.from_json(Statement, {"id": id, **row["statement"]}, at)
+    checks = [plain.from_json(Check, _with_nan(each), at) for each in row["checks"]]
+    controls = [plain.from_json(Control, _with_nan(each), at) for each in row["controls"]]
+    evidence = Evidence(checks, controls, arrays, said.note) if checks or controls else None
+    # no one's word is taken for a verdict: it is what the numbers say
+    if said.verdict == "supported" and (evidence is None or evidence.judge()[0] != "supported"):
+        raise MultiresError(f"{at}: damaged, said to be supported, which its numbers do not say; measure it again")
+    return Result(statement, said.verdict, said.reason, evidence, said.seconds)
+
+
+def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in row.items()}
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise MultiresError(
+            f"{path}: no such file, figures are drawn from it; multires verify --out {path.parent} writes it"
+        ) from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise MultiresError(f"{path}: damaged ({error}); measure again: multires verify --out {path.parent}") from None

@@ -2,15 +2,14 @@
 
 import contextlib
 import json
-import subprocess
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from analysis import hvae_runs, unet_runs
+from analysis.provenance import commit, versions
 from analysis.trainee import Trainee
 from multires import checkpoints, files, plain, training
 from multires.configs import UNetRun
@@ -96,14 +95,5 @@ def card(run: Run, finished: training.Finished, commits: dict[str, int]) -> dict
         "seconds": round(finished.seconds, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "commit": next(iter(commits)) if len(commits) == 1 else commits,
-        "versions": {name: version(name) for name in ("multires-toolkit", "torch")},
+        "versions": versions("multires-toolkit", "torch"),
     }
-
-
-def commit() -> str:
-    """The commit of the source that runs, with '-dirty' where files differ from it; 'unknown' outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -27,16 +27,20 @@ def _grid(images: Tensor, columns: int) -> Tensor:
 
 
 @torch.no_grad()
-def pictures(hvae: HVAE, images: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """(Images over their reconstructions, samples) as two pictures; the mean of a pixel is shown where it has two values."""
-    device = next(hvae.parameters()).device
+def rebuilt(hvae: HVAE, images: Tensor) -> Tensor:
+    """Images over their reconstructions as a picture; the mean of a pixel is shown where it has two values."""
+    shown = images[:COLUMNS].to(next(hvae.parameters()).device)
+    *_, last = hvae.integrate(len(shown), hvae.encode(shown), generator=torch.Generator().manual_seed(SEED))
+    both = torch.cat([shown, hvae.likelihood.mean(hvae.decode(last.state))])
+    return _grid(hvae.crop(both).cpu().clamp(0, 1), len(shown))
+
+
+@torch.no_grad()
+def sampled(hvae: HVAE, rows: int = SAMPLE_ROWS) -> Tensor:
+    """Samples as a picture, the means of their pixels."""
     generator = torch.Generator().manual_seed(SEED)
-    shown = images[:COLUMNS].to(device)
-    *_, last = hvae.integrate(len(shown), hvae.encode(shown), generator=generator)
-    *_, drawn = hvae.integrate(COLUMNS * SAMPLE_ROWS, temperature=temperature, generator=generator)
-    rebuilt, sampled = (hvae.likelihood.mean(hvae.decode(step.state)) for step in (last, drawn))
-    shown, rebuilt, sampled = (hvae.crop(x).cpu().clamp(0, 1) for x in (shown, rebuilt, sampled))
-    return _grid(torch.cat([shown, rebuilt]), len(shown)), _grid(sampled, COLUMNS)
+    *_, drawn = hvae.integrate(COLUMNS * rows, generator=generator)
+    return _grid(hvae.crop(hvae.likelihood.mean(hvae.decode(drawn.state))).cpu().clamp(0, 1), COLUMNS)
 
 
 def history(log: Path, dimensions: int) -> History:
@@ -52,10 +56,12 @@ def history(log: Path, dimensions: int) -> History:
 
 def figure(hvae: HVAE, images: Tensor, course: History) -> Figure:
     """Images and reconstructions above, samples below, the course of the training at the side."""
-    above, below = pictures(hvae, images)
     drawing = Figure(figsize=(9, 4.3))
     parts = drawing.subplot_mosaic([["above", "curve"], ["below", "curve"]], width_ratios=[1.25, 1], height_ratios=[2, SAMPLE_ROWS])
-    for name, picture, title in (("above", above, "test images, and reconstructions"), ("below", below, "samples")):
+    for name, picture, title in (
+        ("above", rebuilt(hvae, images), "test images, and reconstructions"),
+        ("below", sampled(hvae), "samples"),
+    ):
         parts[name].imshow(picture.numpy(), interpolation="nearest", vmin=0, vmax=1)
         parts[name].set_title(title)
         parts[name].set_axis_off()
@@ -72,6 +78,16 @@ def figure(hvae: HVAE, images: Tensor, course: History) -> Figure:
         axes.set_xlabel("step")
     else:
         axes.set_axis_off()
+    return drawing
+
+
+def samples(hvae: HVAE) -> Figure:
+    """A few samples and nothing else."""
+    picture = sampled(hvae, rows=2)
+    drawing = Figure(figsize=(6, 6 * picture.shape[0] / picture.shape[1]))
+    axes = drawing.subplots()
+    axes.imshow(picture.numpy(), interpolation="nearest", vmin=0, vmax=1)
+    axes.set_axis_off()
     return drawing
 
 

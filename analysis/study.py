@@ -30,6 +30,8 @@ class Study:
     weights: Callable[[str, str], str | None]
     """What the weights of a run, of a size and a name, are called where they ship; None for those that do not."""
     figure: Callable[[list[Row]], Figure] | None = None
+    caption: str = ""
+    """What there is to see in the figure."""
 
 
 STUDIES = {
@@ -47,6 +49,7 @@ STUDIES = {
         hvae_studies.table,
         hvae_studies.weights,
         studies.sharing,
+        "The lower, the better. To the left: fewer parameters. With shared cells the depth costs no parameters.",
     ),
     "state-norm": Study(
         "E2",

@@ -87,7 +87,7 @@ def _row(result: Result) -> list[str]:
 def show(run: Run) -> None:
     """Print the table of claims, then one line for each that is not supported."""
     console = stdout()
-    console.print(f"{run.images.name}: {run.images.note}; seed {run.seed}", highlight=False, markup=False)
+    console.print(f"{run.data}: {run.images}; seed {run.seed}", highlight=False, markup=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("id", no_wrap=True, min_width=2)
     table.add_column("claim", no_wrap=True, overflow="ellipsis", min_width=4, max_width=max(20, console.width - 72))
@@ -168,25 +168,23 @@ def show_probe(weights: str, found: dict[str, Any]) -> None:
         line(f"change of the ELBO with r' steps at {side} x {side}, trained with {steps[f'r {side}']}:  {shown}")
 
 
+def bench_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of a benchmark's ratios."""
+    peers = list(dict.fromkeys(name for row in rows for name in row["peers"]))
+    cells = []
+    for row in (row for row in rows if row["ratio"] is not None):
+        times = [row["ours_s"], row.get("copy_s"), *(row["peers"].get(peer) for peer in peers)]
+        shown = ["-" if value is None else f"{value * 1e3:.2f}" for value in times]
+        cells.append([f"{row['ratio']:.2f}", row["case"], f"{row['copies']:.1f}" if "copies" in row else "-", *shown])
+    return ["ratio", "case", "copies", "ours ms", "copy ms", *(f"{peer} ms" for peer in peers)], cells
+
+
 def show_bench(rows: list[dict[str, Any]]) -> None:
     """Print a benchmark: ratios first, then what was fitted or counted."""
-    console = stdout()
-    peers = list(dict.fromkeys(name for row in rows for name in row["peers"]))
-    table = Table(box=None, pad_edge=False)
-    table.add_column("ratio", justify="right")
-    table.add_column("case", no_wrap=True)
-    for heading in ("copies", "ours ms", "copy ms", *(f"{peer} ms" for peer in peers)):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        if row["ratio"] is not None:
-            times = [row["ours_s"], row.get("copy_s"), *(row["peers"].get(peer) for peer in peers)]
-            shown = ["-" if value is None else f"{value * 1e3:.2f}" for value in times]
-            copies = f"{row['copies']:.1f}" if "copies" in row else "-"
-            table.add_row(f"{row['ratio']:.2f}", row["case"], copies, *shown)
-    console.print(table)
+    show_table(*bench_table(rows))
     for row in rows:
         if "value" in row:
-            console.print(f"{row['case']}: {row['value']:.2f}", highlight=False)
+            stdout().print(f"{row['case']}: {row['value']:.2f}", highlight=False)
 
 
 class download_bar:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from analysis import claims, figures
-from analysis.evidence import Claim, Context, select
+from analysis.evidence import GROUPS, Claim, Context, select
 from multires import data
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,14 +20,6 @@ import study_pages
 
 assert claims
 ROOT = Path(__file__).parents[1]
-GROUPS = {
-    "A": "Spaces",
-    "B": "Average pooling is L2 projection",
-    "C": "U-Nets",
-    "D": "Multi-resolution diffusions",
-    "E": "Trained HVAEs",
-}
-
 INTRODUCTION = """# Claims, code and tests
 
 Written by `docs/generate.py` from the registry of claims. Notation is that of [conventions](conventions.md). The source of every

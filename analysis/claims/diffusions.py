@@ -60,7 +60,7 @@ INCONSISTENT: dict[str, Scheme] = {
 @claim(
     "D2",
     "Two-step forward Euler converges: strong order 1/2 with multiplicative noise, 1 with additive, weak order 1.",
-    formula=r"(\mathbb{E}\|\hat Z^h_T - Z_T\|^2)^{1/2} = O(h^p),\ p = \tfrac12, 1,\qquad"
+    formula=r"(\mathbb{E}\|\hat Z^h_T - Z_T\|^2)^{1/2} = O(h^p),\ p = \tfrac12, 1,\qquad "
     r"|\mathbb{E}\varphi(\hat Z^h_T) - \mathbb{E}\varphi(Z_T)| = O(h)",
     kind="convergence",
     control="noise scaled by h instead of its root; the drift m1 + 2 m2",
@@ -115,7 +115,7 @@ SMALL = 2.0**-20
 @claim(
     "D3",
     "On an Ornstein-Uhlenbeck process two-step Euler has a closed form: mean factor (1-ah)(1-bh), and its stationary variance.",
-    formula=r"\mathbb{E} Z' = (1-ah)(1-bh)\,\mathbb{E} Z,\qquad"
+    formula=r"\mathbb{E} Z' = (1-ah)(1-bh)\,\mathbb{E} Z,\qquad "
     r"v_h = \frac{(1-bh)^2 s^2 h}{1 - (1-ah)^2(1-bh)^2} \to \frac{s^2}{2(a+b)}",
     kind="exact",
     control="the two steps swapped (variance); the second drift at the old state (mean factor); one-step Euler",

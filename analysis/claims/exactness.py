@@ -113,7 +113,7 @@ def grids() -> Iterator[tuple[int, int]]:
 @claim(
     "B7",
     "Proof by basis: B1 to B5 hold exactly, in rationals, for all basis vectors of even grids to 64, 16 x 16 and 4 x 4 x 4 cells.",
-    formula=r"\text{B1--B5 for all } e_k \in \mathbb{Q}^{n^d},\qquad n \le 64,\ 16,\ 4 \text{ for } d = 1, 2, 3",
+    formula=r"\text{B1 to B5 for all } e_k \in \mathbb{Q}^{n^d},\qquad n \le 64,\ 16,\ 4 \text{ for } d = 1, 2, 3",
     kind="exact",
     control="max pooling; [1 2 1] blur: the same count on the 8 x 8 grid",
     functions=["multires.pooling.average", "multires.spaces.embed"],

@@ -89,7 +89,7 @@ def e1(context: Context) -> Evidence:
     "E4",
     "Samples lie apart from images in the model's own likelihood, and the more of its first latents an image gives, the nearer"
     " they come to it.",
-    formula=r"\mathbb{E}\,\mathrm{ELBO}(\hat x) \ne \mathbb{E}\,\mathrm{ELBO}(x),\qquad"
+    formula=r"\mathbb{E}\,\mathrm{ELBO}(\hat x) \ne \mathbb{E}\,\mathrm{ELBO}(x),\qquad "
     r"\mathbb{E}\|\hat x_K - x\| \downarrow \text{ in } K,\quad \mathbb{E}\|\hat x_n - x\| \le \tfrac12 \mathbb{E}\|\hat x_0 - x\|",
     kind="statistical",
     control="one half of the images beside the other; latents of another image; the latents taken away instead of given",

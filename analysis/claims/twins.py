@@ -88,7 +88,8 @@ def c1(context: Context) -> Evidence:
 @claim(
     "C4",
     "L2-optimality passes down: trained into V_j, a linear U-Net finds P_j of the best operator into V_J, at every resolution.",
-    formula=r"\arg\min_U \mathbb{E}\|U x - P_j w\|^2 = P_j\, C (C + s^2 I)^{-1},\qquad w \sim N(0, C),\; x = w + s\,\epsilon",
+    formula=r"\operatorname{argmin}_U \mathbb{E}\|U x - P_j w\|^2 = P_j\, C (C + s^2 I)^{-1},\qquad "
+    r"w \sim N(0, C),\; x = w + s\,\epsilon",
     kind="convergence",
     control="the wrong target: the optimum into V_(j+1); the projection alone, which leaves the noise in; subsampling, and an"
     " embedding one cell off, in place of the network's own",

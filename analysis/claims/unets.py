@@ -161,7 +161,7 @@ def _shares(error: Tensor) -> np.ndarray:
 @claim(
     "C5",
     "The pooling filter fixes the basis: a U-Net's coarse activations carry the approximations of its own wavelet, not of others.",
-    formula=r"\arg\min_{w'} \bigl(1 - R^2(a_l \to cA_l^{w'}(x))\bigr) = w\qquad\text{for pooling filter } w,\ l \ge 2",
+    formula=r"\operatorname{argmin}_{w'} (1 - R^2(a_l \to cA_l^{w'}(x))) = w\quad\text{for pooling filter } w,\ l \ge 2",
     kind="statistical",
     control="max and strided pooling, which carry no basis; each filter under its neighbour's name",
     functions=["multires.unet.UNet", "multires.pooling.lowpass", "multires.pretrained.load_unet"],

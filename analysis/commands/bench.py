@@ -20,6 +20,7 @@ class Bench:
     def run(self) -> int:
         """Measure, print, write."""
         from analysis import bench, bench_capture, bench_hvae, record, terminal
+        from analysis.provenance import commit
         from multires import files
 
         if self.json:
@@ -28,5 +29,7 @@ class Bench:
         rows = list(terminal.progress(timed, None, "timing"))
         terminal.show_bench(rows)
         if self.json:
-            files.write(self.json, record.dumps({"rows": rows}))
+            files.write(
+                self.json, record.dumps({"bench": self.name, "rows": rows, "commit": commit(), "versions": record.environment()})
+            )
         return 0

@@ -3,16 +3,11 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from analysis.commands.report import PAGE
 from multires.errors import MultiresError
-
-if TYPE_CHECKING:
-    from analysis.record import Run
-
-FILES = ("arrays.npz", "evidence.json", "report.html")
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,8 @@ class Verify:
         """Measure, print, write."""
         # torch's idle threads would spin at every small operation, which is ruinous where another process wants the core
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from analysis import claims, evidence, record, report, terminal
+        from analysis import claims, evidence, record, terminal
+        from analysis.report import models, page, tables
         from multires import data, files
 
         assert claims  # importing it registers the claims
@@ -44,21 +40,17 @@ class Verify:
         if self.seed < 0:
             raise MultiresError(f"--seed {self.seed}: seeds are 0 or more")
         images = data.load(self.data)
-        for target in (*(self.out / name for name in FILES), *([self.json] if self.json else [])):
+        report = self.out / PAGE
+        for target in (self.out / record.ARRAYS, self.out / record.EVIDENCE, report, *([self.json] if self.json else [])):
             files.require_writable(target)
         results = list(terminal.progress(evidence.run(chosen, images, self.seed, self.full), len(chosen), "verifying"))
-        run = record.Run(results, images, self.seed)
+        run = record.measured(results, images, self.seed, self.full)
         terminal.show(run)
-        self._write(run, report.page(run))
-        return 0 if run.supported else 1
-
-    def _write(self, run: "Run", page: str) -> None:
-        from analysis import record
-        from multires import files
-
-        content = record.dumps(run.to_json())
-        for name, part in zip(FILES, (record.arrays(run.results), content, page.encode()), strict=True):
-            files.write(self.out / name, part)
+        record.write(run, self.out)  # before anything is drawn: what was measured is not to be lost
         if self.json:
-            files.write(self.json, content)
-        print(f"report: {(self.out / FILES[-1]).resolve()}")
+            files.write(self.json, record.dumps(record.to_json(run)))
+        files.write(
+            report, page(run, self.out, models=models.cards(models.shipped()), tables=tables.tables(tables.recorded())).encode()
+        )
+        print(f"report: {report.resolve()}")
+        return 0 if run.supported else 1

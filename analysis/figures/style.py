@@ -42,6 +42,14 @@ def resolution_axes(axes: Axes, title: str, label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def svg(draw: Callable[[Any], Figure], of: Any) -> bytes:
+    """Draw in this style, as SVG; the same bytes for the same figure."""
+    stream = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        draw(of).savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
+
+
 def save(draw: Callable[[Any], Figure], of: Any, *paths: Path) -> None:
     """Draw in this style, to files of the formats that their names end in; the same bytes for the same figure."""
     with mpl.rc_context(STYLE):

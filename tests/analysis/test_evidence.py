@@ -74,7 +74,7 @@ def test_an_id_is_taken_once() -> None:
 
 
 def _claim(measure: object) -> Claim:
-    return Claim("X1", "", "", "exact", "", (), measure)  # type: ignore[arg-type]
+    return Claim("X1", "", "", "exact", "", (), "", measure)  # type: ignore[arg-type]
 
 
 def test_an_exception_in_a_claim_is_a_verdict() -> None:

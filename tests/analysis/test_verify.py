@@ -106,7 +106,7 @@ def test_a_claim_that_does_not_hold_is_named(
     def crash(context: evidence.Context) -> evidence.Evidence:
         raise RuntimeError("[/red] <script>alert(1)</script>")
 
-    broken = evidence.Claim("B5", "Is false.", "", "exact", "none", (), crash)
+    broken = evidence.Claim("B5", "Is false.", "", "exact", "none", (), "here.py:1", crash)
     monkeypatch.setitem(evidence.REGISTRY, "B5", broken)
     assert verify("B4", "B5", "--data", "digits", "--out", str(tmp_path)) == 1
     out = capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_ctrl_c_stops_with_one_line_and_writes_nothing(
     def interrupted(context: evidence.Context) -> evidence.Evidence:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(evidence.REGISTRY, "B5", evidence.Claim("B5", "Stops.", "", "exact", "none", (), interrupted))
+    monkeypatch.setitem(evidence.REGISTRY, "B5", evidence.Claim("B5", "Stops.", "", "exact", "none", (), "here.py:1", interrupted))
     assert verify("B5", "--data", "digits", "--out", str(tmp_path)) == 130
     assert capsys.readouterr().err == "multires: stopped; nothing was written\n"
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,8 @@
+"""The report of a run: one HTML page that needs no network, with its style, its script and all its pictures inside.
+
+`page` writes it; `changes` says what differs from another run, `models`, `studies` what is shown beside the claims.
+"""
+
+from analysis.report.page import page
+
+__all__ = ["page"]

@@ -1,0 +1,62 @@
+"""What the report shows of studies and benchmarks: the tables of their JSON records."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from analysis import study, terminal
+from analysis.figures import style
+from multires import files
+from multires.errors import MultiresError
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its title, the command that makes it again, and its figure, as SVG, if it has one."""
+
+    title: str
+    command: str
+    headings: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+    figure: bytes = b""
+    caption: str = ""
+
+
+def recorded() -> list[Path]:
+    """The records that ship."""
+    folder = Path(str(resources("analysis").joinpath("records")))
+    return sorted(folder.glob("*.json"))
+
+
+def tables(paths: Iterable[Path]) -> list[Table]:
+    """The tables of records that `study --json` and `bench --json` wrote; raises MultiresError for anything else."""
+    return [_table(files.read_json(path), path) for path in paths]
+
+
+def _table(content: Any, path: Path) -> Table:
+    try:
+        if content.get("study") in study.STUDIES:
+            return _study(content)
+        if "bench" in content:
+            return _bench(content)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise MultiresError(f"{path}: damaged, or of another version ({type(error).__name__}: {error}); write it again") from None
+    raise MultiresError(f"{path}: not what multires study --json or multires bench --json wrote")
+
+
+def _study(content: dict[str, Any]) -> Table:
+    name, rows, size = content["study"], content["rows"], content["size"]
+    chosen = study.STUDIES[name]
+    headings, cells = chosen.table(rows)
+    command = f"multires study {name}" + ("" if size == next(iter(chosen.sizes)) else f" --size {size}")
+    figure = style.svg(chosen.figure, rows) if chosen.figure else b""
+    return Table(f"Study {name}, {size}", command, list(headings), cells, [], figure, chosen.caption)
+
+
+def _bench(content: dict[str, Any]) -> Table:
+    headings, cells = terminal.bench_table(content["rows"])
+    notes = [f"{row['case']}: {row['value']:.2f}" for row in content["rows"] if "value" in row]
+    return Table(f"Benchmark {content['bench']}", f"multires bench {content['bench']}", headings, cells, notes)
