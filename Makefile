@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AXE := axe-core@4.14.1
 INPUTS := pyproject.toml constraints.txt multires/_haar.c
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -49,6 +50,7 @@ $(VENV)/installed: $(VENV)/bin/python $(INPUTS)
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "Installing the tools for tests and docs ..." >&2
 	@$(INSTALL) --editable '.[dev,peers,docs]'
+	@npm install --silent --no-save --no-package-lock --prefix $(VENV) $(AXE) || echo "axe-core was not installed, which takes npm: pages will not be tested for accessibility" >&2
 	@touch $@
 
 clean:

@@ -21,6 +21,7 @@ from multires.data import Images
 from multires.errors import MultiresError
 
 Kind = Literal["exact", "convergence", "statistical"]
+PICTURED = 256  # cells a side
 Verdict = Literal["supported", "not supported", "skipped"]
 
 
@@ -113,6 +114,13 @@ class Context:
     def rng(self) -> np.random.Generator:
         """A NumPy generator that depends on the seed and the claim alone, not on what ran before."""
         return np.random.default_rng([self.seed, *self.id.encode()])
+
+    @property
+    def pictured(self) -> Tensor:
+        """What figures show of the data: the first image's first channel, of a large one the middle, as (1, 1, y, x) in float64."""
+        image = self.images.batches[0][:1, :1].double()
+        top, left = (max(side - PICTURED, 0) // 2 for side in image.shape[-2:])
+        return image[..., top : top + PICTURED, left : left + PICTURED]
 
     def normal(self, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Independent standard normal values."""

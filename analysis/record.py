@@ -22,7 +22,7 @@ from analysis.evidence import Check, Control, Evidence, Result, Statement, Verdi
 from analysis.provenance import commit, versions
 from multires import _kernel, files, plain
 from multires.data import Images
-from multires.errors import MultiresError
+from multires.errors import MultiresError, summary
 
 LIBRARIES = ("multires-toolkit", "torch", "numpy", "scipy", "PyWavelets")
 FORMAT = 2
@@ -31,10 +31,9 @@ EVIDENCE, ARRAYS = "evidence.json", "arrays.npz"
 
 
 @dataclass(frozen=True)
-class Run:
-    """Results, and what they were measured with."""
+class Circumstances:
+    """What claims were measured with."""
 
-    results: list[Result]
     data: str
     """What was asked for: a name, or a path."""
     images: str
@@ -48,6 +47,13 @@ class Run:
     """The time at its end, UTC."""
     versions: dict[str, str]
 
+
+@dataclass(frozen=True)
+class Run(Circumstances):
+    """What was found, and with what."""
+
+    results: list[Result]
+
     @property
     def supported(self) -> bool:
         """Whether every claim is supported."""
@@ -57,7 +63,7 @@ class Run:
 def measured(results: list[Result], images: Images, seed: int, full: bool) -> Run:
     """The record of what was measured just now; claims are measured where the oracle runs, on the CPU."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Run(results, images.name, images.note, seed, full, "cpu", commit(), when, environment())
+    return Run(images.name, images.note, seed, full, "cpu", commit(), when, environment(), results)
 
 
 def environment() -> dict[str, str]:
@@ -75,7 +81,7 @@ def to_json(run: Run) -> dict[str, Any]:
     return {"format": FORMAT, "claims": [_to_row(result) for result in run.results], **{name: getattr(run, name) for name in ABOUT}}
 
 
-ABOUT = tuple(field.name for field in fields(Run) if field.name != "results")
+ABOUT = tuple(field.name for field in fields(Circumstances))
 STATED = tuple(field.name for field in fields(Statement) if field.name != "id")
 
 
@@ -142,28 +148,12 @@ def read(folder: Path) -> Run:
         by_claim.setdefault(id, {})[rest] = values
     try:
         results = [_from_row(row, by_claim.get(row["id"], {}), where) for row in content["claims"]]
-        about = {name: content[name] for name in ABOUT}
-        if not all(isinstance(each, str) for pair in about["versions"].items() for each in pair):
-            raise TypeError("versions are texts")
-        plain.from_json(_About, {name: value for name, value in about.items() if name != "versions"}, str(where))
+        about = plain.from_json(Circumstances, {name: content[name] for name in ABOUT}, str(where))
     except (KeyError, TypeError, AttributeError) as error:
-        raise MultiresError(
-            f"{where}: damaged ({type(error).__name__}: {error}); measure again: multires verify --out {folder}"
-        ) from None
-    return Run(results, **about)
-
-
-@dataclass(frozen=True)
-class _About:
-    """The fields of `Run` that are single values, to be checked."""
-
-    data: str
-    images: str
-    seed: int
-    full: bool
-    device: str
-    commit: str
-    when: str
+        raise MultiresError(f"{where}: damaged ({summary(error)}); measure again: multires verify --out {folder}") from None
+    if not results or len({result.claim.id for result in results}) < len(results):
+        raise MultiresError(f"{where}: damaged, no claims or one twice; measure again: multires verify --out {folder}")
+    return Run(**{name: getattr(about, name) for name in ABOUT}, results=results)
 
 
 @dataclass(frozen=True)
@@ -187,8 +177,9 @@ def _from_row(row: dict[str, Any], arrays: dict[str, np.ndarray], where: Path) -
     controls = [plain.from_json(Control, _with_nan(each), at) for each in row["controls"]]
     evidence = Evidence(checks, controls, arrays, said.note) if checks or controls else None
     # no one's word is taken for a verdict: it is what the numbers say
-    if said.verdict == "supported" and (evidence is None or evidence.judge()[0] != "supported"):
-        raise MultiresError(f"{at}: damaged, said to be supported, which its numbers do not say; measure it again")
+    judged = evidence.judge()[0] if evidence else "not supported"
+    if said.verdict not in (judged, "skipped"):
+        raise MultiresError(f"{at}: damaged, said to be {said.verdict}, but its numbers say {judged}; measure it again")
     return Result(statement, said.verdict, said.reason, evidence, said.seconds)
 
 
@@ -198,11 +189,11 @@ def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise MultiresError(
             f"{path}: no such file, figures are drawn from it; multires verify --out {path.parent} writes it"
         ) from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise MultiresError(f"{path}: damaged ({error}); measure again: multires verify --out {path.parent}") from None

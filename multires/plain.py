@@ -59,6 +59,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
                 continue
     elif origin is tuple and isinstance(value, list | tuple):
         return tuple(_value(parts[0], item, where) for item in value)
+    elif origin is dict and isinstance(value, Mapping):
+        return {_value(parts[0], key, where): _value(parts[1], item, where) for key, item in value.items()}
     elif origin is typing.Literal and value in parts:
         return value
     elif hint is float and type(value) in (int, float):

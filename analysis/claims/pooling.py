@@ -53,7 +53,7 @@ def b2(context: Context) -> Evidence:
     return Evidence(
         checks_over_fields(context, partial(defects.conjugacy, average)),
         controls_over_fields(context, held_against),
-        _pyramid(context.images.batches[0][:1, :1].double()),
+        _pyramid(context.pictured),
     )
 
 

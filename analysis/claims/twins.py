@@ -69,11 +69,12 @@ def c1(context: Context) -> Evidence:
         "[1 2 1] blur": partial(_haar_unet, lambda levels: HaarUNet(levels, blur)),
         "finest skip cut": partial(_haar_unet, _with_a_cut),
     }
-    image = context.images.batches[0][:1, :1].double()
+    image = context.pictured
     levels = min(4, resolution(image))
     with torch.no_grad(), capture(net := HaarUNet(levels), ["pools.*", "skips.*"]) as record:
         net(image)
-    arrays, x = {"image": image[0, 0].numpy()}, image[0, 0].numpy()
+    arrays: dict[str, np.ndarray] = {}
+    x = image[0, 0].numpy()
     for level in range(levels):
         arrays |= {f"{name}_{level}": record[f"{name}.{level}"].tensor[0, 0].numpy() for name in ("pools", "skips")}
         arrays[f"detail_{level}"], x = oracle.detail_part(x, 2), oracle.approximation(x, 2)

@@ -86,7 +86,7 @@ def c2(context: Context) -> Evidence:
 
 def _pyramid(net: UNet, context: Context) -> dict[str, np.ndarray]:
     """The pooled activations of one image, in the channel that varies most at each site, beside PyWavelets' approximations."""
-    image = context.images.batches[0][:1, :1].float()
+    image = context.pictured.float()
     with torch.inference_mode(), capture(net, "pools.*", inputs=True) as record:
         net(image)
     arrays = {}

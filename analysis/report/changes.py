@@ -46,7 +46,7 @@ def _change(here: Result, there: Result | None) -> Change:
     parts = [f"was {there.verdict}"] if here.verdict != there.verdict else []
     if moved:
         most = max(moved, key=lambda what: moved[what])
-        parts.append(f"{len(moved)} of {len(shared)} numbers differ, by {100 * moved[most]:.2g} % at most ({most})")
+        parts.append(f"{len(moved)} of {len(shared)} numbers differ, by {100 * moved[most]:.3g} % at most ({most})")
     if unlike := len(mine.keys() ^ theirs.keys()):
         parts.append(f"{unlike} checks or controls are in one run only")
     if not parts:

@@ -1,49 +1,18 @@
 """LaTeX to MathML, which browsers draw and screen readers speak without a script or a network."""
 
+import re
 from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 from markupsafe import Markup
 
-NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
-ELEMENTS = {
-    NAMESPACE + name
-    for name in [
-        "math",
-        "mrow",
-        "mi",
-        "mn",
-        "mo",
-        "mtext",
-        "mspace",
-        "mfrac",
-        "msqrt",
-        "msup",
-        "msub",
-        "msubsup",
-        "munder",
-        "mover",
-        "munderover",
-        "mstyle",
-    ]
-}
-ATTRIBUTES = set(
-    [
-        "display",
-        "displaystyle",
-        "scriptlevel",
-        "stretchy",
-        "fence",
-        "form",
-        "accent",
-        "minsize",
-        "maxsize",
-        "movablelimits",
-        "width",
-        "mathvariant",
-    ]
+ELEMENT = re.compile(
+    r"\{http://www\.w3\.org/1998/Math/MathML\}"
+    "(math|mrow|mi|mn|mo|mtext|mspace|mfrac|msqrt|msup|msub|msubsup|munder|mover|munderover|mstyle)"
 )
-"""What a formula consists of; nothing else gets onto the page."""
+ATTRIBUTE = re.compile(
+    "display|displaystyle|scriptlevel|stretchy|fence|form|accent|minsize|maxsize|movablelimits|width|mathvariant"
+)
 
 
 def block(latex: str) -> Markup:
@@ -53,7 +22,7 @@ def block(latex: str) -> Markup:
         parts = list(ElementTree.fromstring(found).iter())
     except Exception:  # whatever a record holds, the page has to be written
         parts = []
-    known = parts and all(part.tag in ELEMENTS and set(part.attrib) <= ATTRIBUTES for part in parts)
+    known = parts and all(ELEMENT.fullmatch(part.tag) and all(map(ATTRIBUTE.fullmatch, part.attrib)) for part in parts)
     if not known or "\\" in found:  # it leaves commands that it does not know as they are, and markup in texts
         return Markup("<p><code>{}</code></p>").format(latex)
     named = found.replace("<math ", Markup('<math alttext="{}" ').format(latex), 1)

@@ -20,7 +20,7 @@ from analysis.report import changes, mathml
 from analysis.report.models import HEADINGS, Card
 from analysis.report.tables import Table
 from analysis.terminal import scientific
-from multires.errors import MultiresError
+from multires.errors import MultiresError, summary
 
 MARKS = {"supported": "✓", "not supported": "✗", "skipped": "–"}
 SOURCES = Path(__file__).parents[2]
@@ -36,7 +36,8 @@ def page(run: Run, folder: Path, other: Run | None = None, models: Sequence[Card
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"scientific": scientific, "shell": shlex.quote, "mathml": mathml.block, "image": _data_address}
     style, script = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    there = {result.claim.id: result for result in other.results} if other else {}
+    ours = {result.claim.id for result in run.results}
+    there = {result.claim.id: result for result in other.results if result.claim.id in ours} if other else {}
     return environment.from_string(HERE.joinpath("page.html.j2").read_text(encoding="utf-8")).render(
         run=run,
         other=other,
@@ -78,7 +79,7 @@ def _figure(result: Result) -> str:
     except Exception as error:
         id = result.claim.id
         raise MultiresError(
-            f"{id}: no figure can be drawn from this record ({type(error).__name__}: {error}); measure again: multires verify {id}"
+            f"{id}: no figure can be drawn from this record ({summary(error)}); measure again: multires verify {id}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from analysis import study, terminal
 from analysis.figures import style
 from multires import files
-from multires.errors import MultiresError
+from multires.errors import MultiresError, summary
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def _table(content: Any, path: Path) -> Table:
         if "bench" in content:
             return _bench(content)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise MultiresError(f"{path}: damaged, or of another version ({type(error).__name__}: {error}); write it again") from None
+        raise MultiresError(f"{path}: damaged, or of another version ({summary(error)}); write it again") from None
     raise MultiresError(f"{path}: not what multires study --json or multires bench --json wrote")
 
 
