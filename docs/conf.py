@@ -1,14 +1,20 @@
 """Sphinx: Markdown pages with mathematics, and the API from docstrings."""
 
 import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import claim_pages
 
 project = "multires"
 copyright = "2026, the multires authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "mathematics"]
+html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "record"]
 html_theme = "furo"
 html_title = "multires"
 autodoc_member_order = "bysource"
@@ -26,5 +32,13 @@ def dollars_to_roles(app, what, name, obj, options, lines):
     lines[:] = text.split("\n")
 
 
+def lead_to_claims(app, name, source):
+    """In the theory each claim's heading is followed by the way to its page."""
+    if name == "theory":
+        source[0] = re.sub(r"^### (\w\d+)\n", r"### \1\n\n[Figure, code and tests](claims/\1.md)\n", source[0], flags=re.MULTILINE)
+
+
 def setup(app):
+    app.connect("builder-inited", lambda app: claim_pages.write())
+    app.connect("source-read", lead_to_claims)
     app.connect("autodoc-process-docstring", dollars_to_roles)

@@ -3,7 +3,6 @@
 Run it as `make docs` does: `python docs/generate.py`. A test compares the texts with what it would write.
 """
 
-import ast
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import hvae_study_pages
 import learned_pages
 import paper_pages
 import study_pages
+import tests_of_claims
 
 assert claims
 ROOT = Path(__file__).parents[1]
@@ -28,22 +28,9 @@ project's own wording; `multires verify ID` measures it.
 """
 
 
-def tests_of_claims() -> dict[str, list[str]]:
-    """Claim id to the tests marked with it, as file::function, read from the source."""
-    found: dict[str, list[str]] = {}
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                for decorator in node.decorator_list:
-                    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.claim":
-                        id = ast.literal_eval(decorator.args[0])
-                        found.setdefault(id, []).append(f"{path.relative_to(ROOT)}::{node.name}")
-    return found
-
-
 def theory() -> str:
     """The text of docs/theory.md."""
-    tests, parts = tests_of_claims(), [INTRODUCTION]
+    tests, parts = tests_of_claims.found(), [INTRODUCTION]
     for letter, title in GROUPS.items():
         parts.append(f"## {letter}. {title}\n")
         for claim in select([letter]):

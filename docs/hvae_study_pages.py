@@ -1,4 +1,4 @@
-"""What the docs take from the studies of HVAEs: a page with the tables of what `multires study` wrote to docs/*.json."""
+"""What the docs take from the studies of HVAEs: a page with the tables of what `multires study` wrote to analysis/records."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Any
 
 from analysis import hvae_studies
 
-PAGE = Path(__file__).parent
+RECORDS = Path(__file__).parents[1] / "analysis/records"
 STUDIES = {
     "weight-sharing": "One cell a resolution against cells of its own at each step",
     "state-norm": "States that are normalised after each step",
 }
 INTRODUCTION = """# Studies of HVAEs
 
-Written by `docs/generate.py` from what `multires study NAME --json docs/NAME.json` measured on the finished runs. All networks of a
+Written by `docs/generate.py` from what `multires study NAME --json analysis/records/NAME.json` measured on the finished runs. All networks of a
 study have one training: {images}, batches of {batch}, {steps:,} steps, {seeds} seeds ({more}). `own-k` takes k steps at each resolution but the
 coarsest with cells of their own, `shared-r` takes r with one cell for each resolution, `normalised-k` is `own-k` with its state
 normalised after each step. NLL is -ELBO over all {tested:,} test images, in nats, the mean over seeds with its 95 % t-interval.
@@ -27,7 +27,7 @@ it was not run. {missing}
 
 def page() -> str:
     """The text of docs/hvae-studies.md."""
-    found = {name: json.loads((PAGE / f"{name}.json").read_text()) for name in STUDIES}
+    found = {name: json.loads((RECORDS / f"{name}.json").read_text()) for name in STUDIES}
     base = hvae_studies.BASES[found["weight-sharing"]["size"]]
     rows = found["weight-sharing"]["rows"]
     side = base.model.resolutions[0].size

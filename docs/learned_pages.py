@@ -1,9 +1,9 @@
-"""What the docs take from `multires verify --json docs/verdicts.json`: what each claim about trained HVAEs came to."""
+"""What the docs take from `multires verify --out docs/record`: what each claim about trained HVAEs came to."""
 
 import json
 from pathlib import Path
 
-RECORD = Path(__file__).parent / "verdicts.json"
+RECORD = Path(__file__).parent / "record" / "evidence.json"
 MEANING = {
     "E1": "So the norm of the state does grow with depth, and time can be read from the state. But growth is no sign of training: an"
     " untrained network's states are random walks, whose norm grows as surely, and the norms of its channels tell the time too. What"

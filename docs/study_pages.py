@@ -1,6 +1,6 @@
 """What the docs take from studies' tables: the paragraph on what training changes, and the page with the whole table.
 
-docs/unet-basis.json is what `multires study unet-basis --json` wrote, at three digits.
+analysis/records/unet-basis.json is what `multires study unet-basis --json` wrote, at three digits.
 """
 
 import json
@@ -11,7 +11,7 @@ from analysis import filters
 from analysis.terminal import scientific
 
 Row = dict[str, Any]
-ROWS: list[Row] = json.loads((Path(__file__).parent / "unet-basis.json").read_text())["rows"]
+ROWS: list[Row] = json.loads((Path(__file__).parents[1] / "analysis/records/unet-basis.json").read_text())["rows"]
 OWN = {name: "haar" if name == "average" else name for name in ("average", *filters.WAVELETS[1:])}
 
 
@@ -112,7 +112,7 @@ def table() -> str:
         lines.append("| " + " | ".join(cells) + " |")
     return f"""# The basis of U-Nets, cell by cell
 
-Written by `docs/generate.py` from what `multires study unet-basis --json docs/unet-basis.json` measured. Each number is an unexplained
+Written by `docs/generate.py` from what `multires study unet-basis --json analysis/records/unet-basis.json` measured. Each number is an unexplained
 fraction $1 - R^2$ of a linear read-out on held-out patches, the geometric mean over seeds with its 95 % t-interval; "best other" is the
 wavelet that comes nearest. CKA compares a site's activations in the trained and in the untrained network, whose blocks are still the
 identity; "random" has random weights in the blocks too.
