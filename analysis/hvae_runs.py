@@ -109,6 +109,7 @@ def name(run: HVAERun) -> str:
 def command(run: HVAERun) -> str:
     """The command that trains the run."""
     for preset, known in HVAE_PRESETS.items():
-        if replace(known, model=replace(known.model, channels=run.model.channels)) == run:
+        model = replace(known.model, channels=run.model.channels)
+        if model.spelled_out == run.model.spelled_out and replace(known, model=run.model) == run:
             return f"multires train hvae {preset}"
     return "multires train hvae, with the settings that are listed under run"

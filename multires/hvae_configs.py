@@ -105,6 +105,11 @@ class HVAEConfig:
         return self.width if resolution.width is None else resolution.width
 
     @property
+    def spelled_out(self) -> "HVAEConfig":
+        """The same network with a width named at each resolution, so that configurations of one network are equal."""
+        return replace(self, width=1, resolutions=tuple(replace(r, width=self.width_at(r)) for r in self.resolutions))
+
+    @property
     def steps(self) -> int:
         """Steps in time from the point mass to the image: the number of stochastic layers."""
         return sum(r.steps for r in self.resolutions)
@@ -135,13 +140,14 @@ class HVAERun:
             )
 
 
-def _levels(*levels: tuple[int, int, int, int], shared: bool = False) -> tuple[Resolution, ...]:
-    return tuple(Resolution(size, blocks, steps, width, shared) for size, blocks, steps, width in levels)
+def _levels(*levels: tuple[int, ...], shared: bool = False) -> tuple[Resolution, ...]:
+    """From (size, encoder blocks, steps), and the width where it is not the model's."""
+    return tuple(Resolution(*level, shared=shared) for level in levels)
 
 
 def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False) -> HVAERun:
     """28 x 28 images in a border of zeros: most steps at 8 and 16 cells a side, where most of the information is."""
-    levels = _levels((32, 1, 1, 16), (16, 2, 3, 32), (8, 2, 4, 32), (4, 1, 3, 32), (1, 1, 1, 32), shared=shared)
+    levels = _levels((32, 1, 1, 16), (16, 2, 3), (8, 2, 4), (4, 1, 3), (1, 1, 1), shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
     # 256 values cost twenty times the nats of two, and gradients are as much longer; the average must forget the first weights
@@ -159,20 +165,19 @@ HVAE_PRESETS = {
     "fashion-mnist": _on_32("fashion-mnist", 1500, grey=True),
     "fashion-mnist-shared": _on_32("fashion-mnist", 1500, shared=True, grey=True),
     "digits": HVAERun(
-        HVAEConfig(_levels((8, 1, 3, 24), (4, 1, 3, 24), (1, 1, 1, 24)), bottleneck=0.5, likelihood="logistic-mixture", mixtures=5),
+        HVAEConfig(_levels((8, 1, 3), (4, 1, 3), (1, 1, 1)), width=24, bottleneck=0.5, likelihood="logistic-mixture", mixtures=5),
         SHORT,
         "digits",
     ),
     "natural": HVAERun(
-        HVAEConfig(
-            _levels((32, 1, 3, 32), (16, 1, 3, 32), (8, 1, 3, 32), (4, 1, 2, 32), (1, 1, 1, 32)), likelihood="logistic-mixture"
-        ),
+        HVAEConfig(_levels((32, 1, 3), (16, 1, 3), (8, 1, 3), (4, 1, 2), (1, 1, 1)), likelihood="logistic-mixture"),
         replace(LONG, steps=8000, learning_rate=2e-3),
     ),
     "cifar10": HVAERun(
         HVAEConfig(
-            _levels((32, 3, 6, 64), (16, 3, 5, 64), (8, 3, 4, 64), (4, 2, 3, 64), (1, 2, 1, 64)),
+            _levels((32, 3, 6), (16, 3, 5), (8, 3, 4), (4, 2, 3), (1, 2, 1)),
             channels=3,
+            width=64,
             likelihood="logistic-mixture",
         ),
         replace(LONG, batch=8, learning_rate=1e-3),

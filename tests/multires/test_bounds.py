@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from multires.bounds import Bounds, bits_per_dimension, bounds, negative_elbo, prepared
@@ -80,6 +82,33 @@ def test_with_another_posterior_the_elbo_falls_short_by_its_kl_and_importance_we
     error = elbo.view(500, 4).std(0) / math.sqrt(500)
     assert ((short - gap).abs() < 5 * error).all()
     assert ((exact - importance.view(500, 4).mean(0)).abs() < 0.1 * gap).all()
+
+
+@given(
+    gains=st.lists(st.floats(0.1, 4), min_size=1, max_size=3),
+    s=st.floats(0.2, 2),
+    widening=st.floats(0.6, 1.8),
+    size=st.sampled_from([1, 2, 4]),
+    draws=st.integers(2, 20),
+    seed=st.integers(0, 2**20),
+)
+def test_bounds_are_ordered_and_below_the_evidence(
+    gains: list[float], s: float, widening: float, size: int, draws: int, seed: int
+) -> None:
+    """E ELBO = log p(x) - KL(q || p(z|x)) <= E L_K <= log p(x), for every linear HVAE and any posterior."""
+    torch.manual_seed(seed)
+    hvae = linear_hvae(size, 3, torch.tensor(gains, dtype=torch.float64), s, widening)
+    images = torch.randn(1, 3, size, size, dtype=torch.float64)
+    exact = float(log_evidence(hvae, images).detach())
+    elbo, kl, importance = joined(list(bounds(hvae, images.expand(400, -1, -1, -1), draws, seed)))
+    (elbo_mean, elbo_error), (importance_mean, importance_error) = (
+        (float(x.mean()), 6 * float(x.std()) / math.sqrt(len(x)) + 1e-9) for x in (elbo, importance)
+    )
+    gap = size**2 * len(gains) * (0.5 * (widening**2 - 1) - math.log(widening))
+    assert (kl >= 0).all()
+    assert abs(exact - gap - elbo_mean) <= elbo_error
+    assert elbo_mean <= importance_mean + elbo_error + importance_error
+    assert importance_mean <= exact + importance_error
 
 
 def test_nothing_is_dropped_and_batches_do_not_matter() -> None:

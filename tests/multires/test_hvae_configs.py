@@ -1,6 +1,7 @@
 """What no HVAE can be is refused in one line; what it can be survives JSON and the command line."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,24 @@ def test_configurations_survive_json_and_the_command_line(config: HVAEConfig) ->
 def test_presets_survive_json(name: str) -> None:
     run = HVAE_PRESETS[name]
     assert plain.from_json(HVAERun, json.loads(json.dumps(plain.to_json(run))), "here") == run
+
+
+@pytest.mark.parametrize("name", HVAE_PRESETS)
+def test_the_width_of_a_preset_is_an_option_that_does_something(name: str) -> None:
+    """At every resolution but those whose width is another one than the preset's."""
+    model = HVAE_PRESETS[name].model
+    wider = replace(model, width=2 * model.width)
+    before, after = ([config.width_at(r) for r in config.resolutions] for config in (model, wider))
+    assert after == [2 * width if width == model.width else width for width in before]
+    assert after.count(2 * model.width) >= 3
+
+
+def test_spelled_out_the_widths_are_those_of_the_network() -> None:
+    model = HVAEConfig((Resolution(8, width=5), Resolution(4)), width=7)
+    assert [r.width for r in model.spelled_out.resolutions] == [5, 7]
+    assert model.spelled_out == replace(model, width=9, resolutions=model.spelled_out.resolutions).spelled_out
+    assert model.spelled_out != replace(model, width=8).spelled_out
+    assert model.spelled_out != replace(model, latents=3).spelled_out
 
 
 @pytest.mark.parametrize(
