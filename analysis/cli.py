@@ -34,18 +34,22 @@ Command = (
 )
 
 
+def parse(arguments: list[str] | None = None) -> Command:
+    """The command that the arguments name; exits with 2 where they name none."""
+    return tyro.cli(
+        Command,
+        prog="multires",
+        description="Checks, with evidence anyone can rerun, what the theory of multi-resolution U-Nets claims.",
+        args=arguments,
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
+        registry=REGISTRY,
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 a claim is not supported, 2 the call was wrong, 130 stopped."""
     try:
-        command = tyro.cli(
-            Command,
-            prog="multires",
-            description="Checks, with evidence anyone can rerun, what the theory of multi-resolution U-Nets claims.",
-            args=arguments,
-            config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
-            registry=REGISTRY,
-        )
-        code = command.run()
+        code = parse(arguments).run()
         sys.stdout.flush()
     except MultiresError as error:
         print(f"multires: {error}", file=sys.stderr)

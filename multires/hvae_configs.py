@@ -140,14 +140,15 @@ class HVAERun:
             )
 
 
-def _levels(*levels: tuple[int, ...], shared: bool = False) -> tuple[Resolution, ...]:
-    """From (size, encoder blocks, steps), and the width where it is not the model's."""
-    return tuple(Resolution(*level, shared=shared) for level in levels)
+def _levels(*levels: tuple[int, int, int], finest: int | None = None, shared: bool = False) -> tuple[Resolution, ...]:
+    """From (size, encoder blocks, steps), and the width at the finest where it is not the model's."""
+    widths = [finest] + [None] * (len(levels) - 1)
+    return tuple(Resolution(*level, width, shared) for level, width in zip(levels, widths, strict=True))
 
 
 def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False) -> HVAERun:
     """28 x 28 images in a border of zeros: most steps at 8 and 16 cells a side, where most of the information is."""
-    levels = _levels((32, 1, 1, 16), (16, 2, 3), (8, 2, 4), (4, 1, 3), (1, 1, 1), shared=shared)
+    levels = _levels((32, 1, 1), (16, 2, 3), (8, 2, 4), (4, 1, 3), (1, 1, 1), finest=16, shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
     # 256 values cost twenty times the nats of two, and gradients are as much longer; the average must forget the first weights

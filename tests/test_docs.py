@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from analysis.cli import main
+from analysis.cli import main, parse
 from analysis.evidence import REGISTRY
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +86,23 @@ def test_code_on_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.Monke
     space: dict[str, object] = {"__name__": "page"}
     for block in code:
         exec(compile(block, page, "exec"), space)
+
+
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "gallery.md")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_on_pages_are_commands(page: str) -> None:
+    """What takes too long to be run here has at least to be understood: in blocks, and within lines."""
+    text = (ROOT / page).read_text()
+    lines = [line for block in blocks(text, "") + blocks(text, "bash") for line in block.splitlines()]
+    inline = re.findall(r"`(multires [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    commands = (re.sub(r"^(OMP_NUM_THREADS=1 |accelerate launch .*-m (?=analysis))", "", line.strip()) for line in lines + inline)
+    for command in commands:
+        if re.match(r"(multires|analysis) [a-z]+ .", command) and not re.search(
+            r"\b[A-Z]{2,}\b|\.\.\.", command
+        ):  # NAME stands for one
+            parse(shlex.split(command)[1:])
 
 
 def test_links_between_pages_lead_somewhere() -> None:
