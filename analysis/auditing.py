@@ -123,7 +123,7 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
         for i, site in enumerate(sites)
     ]
     shapes = tuple(tuple(x.shape) for x in leaves((args, kwargs)) if isinstance(x, Tensor))
-    count = sum(p.numel() for p in model.parameters())
+    count = sum(p.numel() for p in net.parameters())  # of a lazy module, which has them since it ran
     return Audit(type(model).__name__, count, shapes, tuple(sites), tuple(notes), time.perf_counter() - started)
 
 
@@ -140,8 +140,10 @@ def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
 
 
 def _copied(model: nn.Module) -> nn.Module:
+    # results that a module keeps, as weight normalisation by hooks and pruning do, are copied as values: torch copies no others
+    held = (item for module in model.modules() for item in vars(module).values() if isinstance(item, Tensor) and not item.is_leaf)
     try:
-        return copy.deepcopy(model).eval()
+        return copy.deepcopy(model, {id(item): item.detach().clone() for item in held}).eval()
     except Exception as error:
         raise MultiresError(
             f"{type(model).__name__} cannot be copied, and only a copy is audited ({summary(error)}); give it a __deepcopy__"

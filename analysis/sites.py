@@ -103,14 +103,14 @@ class Tracer(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Make the call, and follow what it returns."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = getattr(func, "__name__", "").removesuffix(".default")  # as exported graphs call functions
         name = name.strip("_") if name.startswith("__") else name.removesuffix("_with_indices")
         tensors = list(_tensors((args, kwargs)))
         family = name[:-2] if name[-2:] in ("1d", "2d", "3d") else name
         if not self.running:
             return func(*args, **kwargs)
         if family in RESAMPLERS:
-            return self.resample(family, func, args, kwargs, tensors)
+            return self.resample(name, family, func, args, kwargs, tensors)
         if name in FOLLOWED and self.one_source(name, tensors, args):
             return self.follow(name, func, args, kwargs, tensors)
         # True may be an inplace=True
@@ -201,9 +201,11 @@ class Tracer(TorchFunctionMode):
                 self.pending[tensor] = _picked(value, index) if several else value
         return result
 
-    def resample(self, family: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+    def resample(self, name: str, family: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         """Make a call of a function that may resample: a site at once, unless what comes next decides its shape."""
         x = tensors[0]
+        if f"{family}{x.ndim - 1}d" == name:  # one image, without a batch
+            return self.unbatched(func, args, kwargs)
         before = self.pending.get(x)
         if before is not None and self.site(before, x):
             del self.pending[x]
@@ -233,6 +235,14 @@ class Tracer(TorchFunctionMode):
             elif _comparable(x.shape, y.shape):
                 self.found(alone, y)
         return result
+
+    def unbatched(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The call on a batch of one."""
+        image = args[0] if args else kwargs["input"]
+        batch = self.__torch_function__(torch.unsqueeze, (), (image, 0))
+        args, kwargs = ((batch, *args[1:]), kwargs) if args else ((), kwargs | {"input": batch})
+        result = self.__torch_function__(func, (), args, kwargs)
+        return mapped(lambda item: self.__torch_function__(torch.squeeze, (), (item, 0)), result)
 
     def site(self, value: Value, output: Tensor) -> bool:
         """Report a followed value if it is a resampling."""

@@ -105,7 +105,7 @@ class Operator:
         self.batch = 1
         try:
             alone = value.evaluate(self._new(torch.zeros), {}).shape == (1, *self.after)
-        except RuntimeError:
+        except (RuntimeError, IndexError, ValueError):  # whatever says that there is no second image
             alone = False
         if not alone:
             self.batch = len(value.source)

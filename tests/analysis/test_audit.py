@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 import analysis
 from analysis import audit, auditing, resampling
@@ -199,6 +200,40 @@ def test_noise_is_an_activation() -> None:
     assert kinds(audit(net, X)) == ["average pooling"]
 
 
+def test_images_one_by_one() -> None:
+    """A batch taken apart and put together again is one site; without a batch, each image is."""
+    parts = Apply(lambda _, x: torch.stack([functional.avg_pool2d(x[i : i + 1], 2)[0] for i in range(2)]))
+    one = Apply(lambda _, x: torch.stack([functional.avg_pool2d(image, 2) for image in x]))
+    each = Apply(lambda _, x: torch.stack([functional.avg_pool2d(image.relu(), 2) for image in x]))
+    named = Apply(lambda _, x: torch.stack([functional.avg_pool2d(input=image.relu(), kernel_size=2) for image in x]))
+    for net, count in ((parts, 1), (one, 1), (each, 2), (named, 2)):
+        sites = audit(net, X).sites
+        told = [(site.before, site.after, site.channels, site.verdict) for site in sites]
+        assert told == [((16, 16), (8, 8), (4, 4), "Haar projection, exact")] * count
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weights_that_hooks_compute() -> None:
+    for wrap in (nn.utils.weight_norm, lambda m: prune.l1_unstructured(m, "weight", 0.5)):
+        net = wrap(nn.Conv2d(4, 4, 3, 2, 1))
+        before = net.weight.clone()
+        assert only(audit(net, X)).verdict.startswith("learned, closest to ")
+        assert torch.equal(net.weight, before)
+
+
+def test_lazy_modules() -> None:
+    net = nn.Sequential(nn.LazyConv2d(4, 3, 2, 1))
+    found = audit(net, X)
+    assert (only(found).kind, found.parameters) == ("strided convolution", 4 * 4 * 9 + 4)
+    assert nn.parameter.is_lazy(net[0].weight)
+
+
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")
+def test_exported_graphs() -> None:
+    net = torch.export.export(nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1), nn.AvgPool2d(2)), (X,)).module()
+    assert only(audit(net, X)).verdict == "Haar projection, exact"
+
+
 # What comes through
 
 
@@ -321,7 +356,7 @@ def test_clear_lines() -> None:
     assert "compiled" in refused(torch.compile(nn.AvgPool2d(2)), X)
     assert "module '0' is compiled" in refused(nn.Sequential(torch.compile(nn.AvgPool2d(2))), X)
     net = nn.AvgPool2d(2)
-    net.stuck = torch.ones(1, requires_grad=True) * 2  # type: ignore[assignment] # torch copies leaves of the graph alone
+    net.stuck = (item for item in ())  # type: ignore[assignment] # no generator is copied
     assert "cannot be copied" in refused(net, X)
 
 
