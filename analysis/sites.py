@@ -239,10 +239,14 @@ class Tracer(TorchFunctionMode):
     def unbatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The call on a batch of one."""
         image = args[0] if args else kwargs["input"]
-        batch = self.__torch_function__(torch.unsqueeze, (), (image, 0))
+
+        def follow(call: Callable[[Tensor, int], Tensor], tensor: Tensor) -> Tensor:
+            followed = tensor in self.pending  # what is an activation itself begins with a batch of its own
+            return self.__torch_function__(call, (), (tensor, 0)) if followed else call(tensor, 0)  # type: ignore[no-any-return]
+
+        batch = follow(torch.unsqueeze, image)
         args, kwargs = ((batch, *args[1:]), kwargs) if args else ((), kwargs | {"input": batch})
-        result = self.__torch_function__(func, (), args, kwargs)
-        return mapped(lambda item: self.__torch_function__(torch.squeeze, (), (item, 0)), result)
+        return mapped(lambda item: follow(torch.squeeze, item), self.__torch_function__(func, (), args, kwargs))
 
     def site(self, value: Value, output: Tensor) -> bool:
         """Report a followed value if it is a resampling."""
