@@ -223,7 +223,9 @@ def _cloned(item: Any) -> Any:
 def _tried(measure: Callable[[Found], Any], site: Found) -> Any:
     try:
         return measure(site)
-    except (RuntimeError, MultiresError) as error:
+    except MultiresError as error:
+        return str(error)
+    except RuntimeError as error:
         return summary(error)
 
 

@@ -24,23 +24,35 @@ RESAMPLERS = {
 }
 STRIDED = {"avg_pool": 2, "max_pool": 2, "lp_pool": 3, "conv": 3, "conv_transpose": 3}  # where the stride is among the arguments
 # fmt: off
-PERMUTATIONS = {"permute", "transpose", "swapaxes", "movedim", "moveaxis"}
+PERMUTATIONS = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
 LAYOUT = PERMUTATIONS | CASTS | {
-    "unflatten", "flatten", "view", "reshape", "contiguous", "clone", "squeeze", "unsqueeze", "detach", "get",
+    "unflatten", "flatten", "view", "reshape", "view_as", "reshape_as", "contiguous", "clone", "squeeze", "unsqueeze", "detach",
+    "get",
 }
 INDEXING = {
     "getitem", "narrow", "select", "unbind", "chunk", "split", "tensor_split", "index_select", "pad", "roll", "cat", "concat",
-    "stack",
+    "stack", "hstack", "vstack", "dstack", "hsplit", "vsplit", "gather", "take_along_dim", "unfold", "im2col",
 }
-SUMS = {
-    "mean", "sum", "amax", "amin", "max", "min", "matmul", "repeat", "repeat_interleave", "tile", "expand", "expand_as", "setitem",
+PRODUCTS = {"matmul", "mm", "bmm", "linear", "einsum", "tensordot", "kron"}
+FOURIER = {"fft_" + name for name in (
+    "fft", "ifft", "fft2", "ifft2", "fftn", "ifftn", "rfft", "irfft", "rfft2", "irfft2", "rfftn", "irfftn", "fftshift", "ifftshift",
+)}
+SUMS = PRODUCTS | FOURIER | {
+    "mean", "sum", "amax", "amin", "max", "min", "nanmean", "std", "var", "median", "nanmedian", "quantile", "logsumexp", "norm",
+    "linalg_vector_norm", "prod", "topk", "sort", "aminmax", "cumsum", "diff", "repeat", "repeat_interleave", "tile", "expand",
+    "expand_as", "setitem", "fold", "col2im",
 }
 ELEMENTWISE = {
     "add", "sub", "rsub", "mul", "multiply", "div", "true_divide", "divide", "neg", "maximum", "minimum", "add_", "sub_", "mul_",
-    "div_",
+    "div_", "lerp", "addcmul", "addcdiv",
 }
+POINTWISE = {  # functions of each value that are not linear, or of each and its norm
+    "pow", "square", "sqrt", "rsqrt", "exp", "log", "abs", "clamp", "reciprocal", "rdiv", "relu", "leaky_relu", "elu", "gelu",
+    "silu", "mish", "sigmoid", "tanh", "softplus", "hardswish", "softmax",
+}
+ENDS = POINTWISE | {"pad"}
 # fmt: on
-FOLLOWED = LAYOUT | INDEXING | SUMS | ELEMENTWISE
+FOLLOWED = LAYOUT | INDEXING | SUMS | ELEMENTWISE | POINTWISE
 RANDOM = {"rand", "randn", "rand_like", "randn_like", "randint", "normal", "bernoulli", "uniform_", "normal_", "bernoulli_"}
 FACTORIES = {"new_zeros", "new_ones", "new_empty", "new_full", "zeros_like", "ones_like", "empty_like", "full_like"}
 
@@ -64,8 +76,12 @@ def kind_of(value: Value) -> str:
             if family == "interpolate":
                 return f"interpolation ({value.kwargs.get('mode', value.args[3] if len(value.args) > 3 else 'nearest')})"
             return RESAMPLERS[family]
-    if "matmul" in names:
+    if names & FOURIER:
+        return "Fourier transform"
+    if names & PRODUCTS:
         return "matrix product"
     if names & {"amax", "max", "maximum", "amin", "min", "minimum"}:
         return "sliced max pooling" if names & {"amax", "max", "maximum"} else "sliced min pooling"
+    if names & {"median", "nanmedian"}:
+        return "sliced median pooling"
     return "reshaping" if names <= LAYOUT else "slicing" if names <= LAYOUT | INDEXING | {"setitem"} else "sliced arithmetic"

@@ -24,11 +24,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from analysis.calls import (
     ELEMENTWISE,
+    ENDS,
     FACTORIES,
     FOLLOWED,
     INDEXING,
     LAYOUT,
     PERMUTATIONS,
+    POINTWISE,
     RANDOM,
     RESAMPLERS,
     kind_of,
@@ -111,7 +113,9 @@ class Tracer(TorchFunctionMode):
             return func(*args, **kwargs)
         if family in RESAMPLERS:
             return self.resample(name, family, func, args, kwargs, tensors)
-        if name in FOLLOWED and self.one_source(name, tensors, args):
+        if name in ENDS:
+            self.settle(name, tensors)
+        if name in FOLLOWED and self.one_source(name, tensors, args, kwargs):
             return self.follow(name, func, args, kwargs, tensors)
         # True may be an inplace=True
         if name.endswith("_") or name == "setitem" or "out" in kwargs or any(item is True for item in leaves((args, kwargs))):
@@ -146,6 +150,15 @@ class Tracer(TorchFunctionMode):
                 with torch._C.DisableTorchFunction():
                     self.site(value, tensor)
 
+    def settle(self, name: str, tensors: list[Tensor]) -> None:
+        """A resampling is complete where a function of each value follows, or, with all sides changed, a padding."""
+        with torch._C.DisableTorchFunction():
+            for tensor in tensors:
+                value = self.pending.get(tensor)
+                pairs = () if value is None else zip(value.source.shape[2:], tensor.shape[2:], strict=False)
+                if value is not None and (name != "pad" or all(n != m for n, m in pairs)) and self.site(value, tensor):
+                    del self.pending[tensor]
+
     def sources(self, tensors: list[Tensor]) -> list[Tensor]:
         """The different activations that tensors are functions of."""
         found: list[Tensor] = []
@@ -157,17 +170,19 @@ class Tracer(TorchFunctionMode):
                     found.append(source)
         return found
 
-    def one_source(self, name: str, tensors: list[Tensor], args: Any) -> bool:
+    def one_source(self, name: str, tensors: list[Tensor], args: Any, kwargs: Any) -> bool:
         """Whether the call makes a function of one activation that is worth following."""
         sources = self.sources(tensors)
         if len(sources) != 1 or not sources[0].is_floating_point():
+            return False
+        if name in POINTWISE and (kwargs.get("inplace") or True in args[1:]):
             return False
         if name == "pad" and len(args) > 1 and len(args[1]) > 2 * (tensors[0].ndim - 2):  # of channels
             return False
         if name == "setitem" or name.endswith("_"):
             written = tensors[0]
             return written in self.pending or (written in self.constants and not written._is_view())
-        return name not in ELEMENTWISE or any(tensor in self.pending for tensor in tensors)
+        return name not in ELEMENTWISE | POINTWISE or any(tensor in self.pending for tensor in tensors)
 
     def value(self, name: str, func: Any, args: Any, kwargs: Any, source: Tensor, several: bool = False) -> Value:
         """The call as a function of its source."""
@@ -191,13 +206,13 @@ class Tracer(TorchFunctionMode):
         pure = _assigned if name == "setitem" else getattr(Tensor, name[:-1]) if name.endswith("_") else func
         held = args
         if pure is not func and tensors[0] in self.constants:  # what it held before belongs to the value
-            del self.constants[tensors[0]]
             held = (tensors[0].clone(), *args[1:])
+            self.constants[held[0]] = self.constants.pop(tensors[0])
         value = self.value(name.removesuffix("_"), pure, held, kwargs, source)
         result = func(*args, **kwargs)
         several = isinstance(result, tuple | list)
         for index, tensor in enumerate(result if several else [tensors[0] if name == "setitem" else result]):
-            if isinstance(tensor, Tensor) and tensor is not source and tensor.is_floating_point():
+            if isinstance(tensor, Tensor) and tensor is not source and (tensor.is_floating_point() or tensor.is_complex()):
                 self.pending[tensor] = _picked(value, index) if several else value
         return result
 
@@ -209,6 +224,9 @@ class Tracer(TorchFunctionMode):
         before = self.pending.get(x)
         if before is not None and self.site(before, x):
             del self.pending[x]
+            before = None
+        if before is not None and not {call.name for call in before.calls()} <= LAYOUT | INDEXING:
+            del self.pending[x]  # arithmetic is no padding, which would belong to the call
             before = None
         self.close(tensors[1:])
         source = x if before is None else before.source
@@ -242,7 +260,7 @@ class Tracer(TorchFunctionMode):
 
         def follow(call: Callable[[Tensor, int], Tensor], tensor: Tensor) -> Tensor:
             followed = tensor in self.pending  # what is an activation itself begins with a batch of its own
-            return self.__torch_function__(call, (), (tensor, 0)) if followed else call(tensor, 0)  # type: ignore[no-any-return]
+            return self.__torch_function__(call, (), (tensor, 0)) if followed else call(tensor, 0)
 
         batch = follow(torch.unsqueeze, image)
         args, kwargs = ((batch, *args[1:]), kwargs) if args else ((), kwargs | {"input": batch})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 UNEVEN = 1.1
-ALIKE = 0.7  # the least cosine between the responses to impulses half a grid apart
+ALIKE = 0.7  # the least correlation between the responses to impulses in different places
 CASTS = {"to", "float", "half", "double", "bfloat16", "type", "type_as"}  # a replay stays in float64
 
 
@@ -59,6 +59,8 @@ class Value:
                     return item.evaluate(z, known)
                 if item is SOURCE:
                     return z
+                if isinstance(item, Tensor) and item.is_complex():
+                    return item.to(torch.complex128)
                 return item.double() if isinstance(item, Tensor) and item.is_floating_point() else item
 
             args = mapped(given, self.args)
@@ -128,23 +130,26 @@ class Operator:
 
 
 def moves_along(operator: Operator) -> bool:
-    """Whether impulses half a grid apart give responses as far apart, in units of either grid, along every axis."""
+    """Whether impulses a quarter and half a grid apart give responses as far apart, in units of either grid, along every axis."""
     rest, generator = operator(operator.zeros()), torch.Generator().manual_seed(0)
     for axis, (n, m) in enumerate(zip(operator.before[1:], operator.after[1:], strict=True), start=2):
-        step = max(1, n // m)
-        near, far = n // 4 // step * step, (n // 4 + n // 2) // step * step
+        step = max(1, -(-n // m))
+        places = [n * quarters // 4 // step * step for quarters in (1, 2, 3)]
         # of one size in all places but along the axis: axes that change places then spread it evenly
         along = torch.rand(step, generator=generator).to(rest).reshape(-1, *[1] * (rest.ndim - 1 - axis)) + 0.5
         block = operator.noise(generator).narrow(axis, 0, step).sign() * along
         profiles = []
-        for place in (near, far):
+        for place in places:
             z = operator.zeros()
             z.narrow(axis, place, step).copy_(block)
             moved = (operator(z) - rest).square() + (operator(-z) - rest).square()  # a minimum answers to negative ones alone
             profiles.append(moved.movedim(axis, 0).flatten(1).sum(1))
-        expected = profiles[0].roll(round((far - near) * m / n))
-        if not float(expected @ profiles[1]) > ALIKE * float(profiles[0].norm() * profiles[1].norm()):
-            return False
+        for place, profile in zip(places[1:], profiles[1:], strict=True):
+            pair = torch.stack([profiles[0].roll(round((place - places[0]) * m / n)), profile])
+            if m > 2:  # what is the same everywhere moves nowhere
+                pair = pair - pair.mean(1, keepdim=True)
+            if not float(pair[0] @ pair[1]) > ALIKE * float(pair[0].norm() * pair[1].norm()):
+                return False
         if m > 1 and float(profiles[0].max()) < UNEVEN * float(profiles[0].mean()):
             return False
     return True

@@ -76,7 +76,7 @@ def _percent(fraction: float) -> str:
     percent = 100 * fraction if fraction > 1e-14 else 0.0  # below is rounding
     if percent and percent < 0.01:
         return f"{percent:.0e} %"
-    return f"{percent:.0f} %" if percent >= 100 else f"{percent:.2g} %"
+    return f"{percent:.0f} %" if percent >= 99.5 else f"{percent:.2g} %"
 
 
 def _sides(sides: tuple[int, ...]) -> str:

@@ -369,6 +369,11 @@ def test_what_cannot_be_measured_is_a_site_all_the_same(monkeypatch: pytest.Monk
     assert site.verdict == "not measured: RuntimeError: no kernel for this"
 
 
+def test_what_gives_other_values_when_computed_again_is_not_measured() -> None:
+    net = Apply(lambda _, x: functional.fractional_max_pool2d(x, 2, output_size=7))  # blocks at random places
+    assert only(audit(net, X)).verdict.startswith("not measured: computed again, it gives other values")
+
+
 def test_it_is_a_function_of_the_package() -> None:
     assert analysis.audit is auditing.audit
     with pytest.raises(AttributeError, match="nothing"):

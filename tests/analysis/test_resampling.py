@@ -1,6 +1,8 @@
 """What sites are: projections however written, near misses, embeddings, calls that change no resolution, and filters."""
 
+import itertools
 import math
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -28,8 +30,28 @@ PROJECTIONS: dict[str, nn.Module] = {
     "matrices": Apply(lambda _, x: torch.kron(torch.eye(8), torch.tensor([[0.5, 0.5]])) @ x),
     "mean with a precision": Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).mean((3, 5), dtype=torch.float32)),
     "channels as a batch": Apply(lambda _, x: pooling.strided_convolution(x, quarter(), 0)),
+    "matrices by einsum": Apply(
+        lambda _, x: torch.einsum("bchiwj,ij->bchw", x.view(2, 4, 8, 2, 8, 2), torch.full((2, 2), 0.25)),
+    ),
+    "linear": Apply(lambda _, x: _both(lambda y: functional.linear(y, halves(0).to(y)), x)),
+    "unfold": Apply(lambda _, x: functional.unfold(x, 2, stride=2).view(2, 4, 4, 8, 8).mean(2)),
+    "unfold of tensors": Apply(lambda _, x: x.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))),
+    "lerp": Apply(lambda _, x: _both(lambda y: torch.lerp(y[..., ::2], y[..., 1::2], 0.5), x)),
+    "integral image": Apply(lambda _, x: _both(lambda y: functional.pad(y.cumsum(-1), (1, 0))[..., ::2].diff() / 2, x)),
+    "gather": Apply(lambda _, x: sum(x.gather(2, rows).gather(3, columns) for rows, columns in _places()) / 4),
+    "Fourier and back": Apply(lambda _, x: sum(four(torch.fft.ifft2(torch.fft.fft2(x)).real)) / 4),
     "added in place": Apply(lambda _, x: x[..., ::2, ::2].mul(0.25).add_(sum(four(x)[1:]) * 0.25)),
 }
+
+
+def _both(along: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A function along the last axis, along both."""
+    return along(along(x).mT).mT
+
+
+def _places() -> Iterator[tuple[Tensor, Tensor]]:
+    for i, j in itertools.product((0, 1), repeat=2):
+        yield torch.arange(i, 16, 2)[:, None].expand(2, 4, 8, 16), torch.arange(j, 16, 2).expand(2, 4, 8, 8)
 
 
 @pytest.mark.parametrize("name", PROJECTIONS)
@@ -84,6 +106,18 @@ NEAR: dict[str, tuple[nn.Module, str]] = {
     "max of slices": (Apply(lambda _, x: torch.stack(four(x)).amax(0)), "not linear: sliced max; "),
     "max by view": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).amax((3, 5))), "not linear: sliced max; "),
     "min by view": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).amin((3, 5))), "not linear: sliced min; "),
+    "max of an unfolding": (
+        Apply(lambda _, x: functional.unfold(x, 2, stride=2).view(2, 4, 4, 8, 8).max(2).values),
+        "not linear: sliced max; ",
+    ),
+    "median": (Apply(lambda _, x: torch.stack(four(x)).median(0).values), "not linear: sliced median; "),
+    "deviation": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).std((3, 5))), "not linear: sliced arithmetic; "),
+    "log of a mean of powers": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).exp().mean((3, 5)).log()), "not linear: sliced arith"),
+    "cut in Fourier space": (Apply(lambda _, x: _low(x)), "fixed filter, closest to "),
+    "odd sides": (
+        Apply(lambda _, x: functional.avg_pool2d(x, 2, 1)[..., ::2, ::2]),
+        "no projection: 15 x 15 cells do not divide into 8 x 8",
+    ),
     "power average": (nn.LPPool2d(2, 2), "not linear: power-average; "),
     "mean times its mean": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).mean((3, 5)) * x.mean()), "not linear: "),
     "unshuffle": (nn.PixelUnshuffle(2), "no projection: it moves cells into channels and loses nothing"),
@@ -96,6 +130,14 @@ NEAR: dict[str, tuple[nn.Module, str]] = {
         "projection of blocks of 3 x 3 cells, not d",
     ),
 }
+
+
+def _low(x: Tensor) -> Tensor:
+    """Half of the frequencies along each axis, written into zeros as some networks do."""
+    found, kept = torch.fft.rfft2(x), torch.zeros(2, 4, 8, 5, dtype=torch.complex64)
+    kept[..., :4, :] = found[..., :4, :5]
+    kept[..., -4:, :] = found[..., -4:, :5]
+    return torch.fft.irfft2(kept, s=(8, 8)) / 4
 
 
 @pytest.mark.parametrize("name", NEAR)
@@ -158,6 +200,19 @@ def test_swapped_channels_are_no_projection() -> None:
 
 EMBEDDINGS: dict[str, tuple[nn.Module, str]] = {
     "nearest": (nn.Upsample(scale_factor=2), "Haar embedding, exact"),
+    "fold": (
+        Apply(lambda _, x: functional.fold(x[:, :, None].expand(-1, -1, 4, -1, -1).reshape(2, 16, 256), (32, 32), 2, stride=2)),
+        "Haar embedding, exact",
+    ),
+    "kron": (Apply(lambda _, x: torch.kron(x, torch.ones(2, 2))), "Haar embedding, exact"),
+    "shuffle by view, then padded": (
+        Apply(
+            lambda _, x: functional.avg_pool2d(
+                functional.pad(x.view(2, 1, 2, 2, 16, 16).permute(0, 1, 4, 2, 5, 3).reshape(2, 1, 32, 32), (1, 0, 1, 0)), 2, 1
+            )
+        ),
+        "no embedding: it moves channels into cells and loses nothing",
+    ),
     "repeat": (Apply(lambda _, x: x.repeat_interleave(2, 2).repeat_interleave(2, 3)), "Haar embedding, exact"),
     "expand": (Apply(lambda _, x: x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(2, 4, 32, 32)), "Haar embedding"),
     "bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), "fixed filter, closest to haar, 19 % unexplained"),
@@ -193,6 +248,9 @@ NO_SITES: dict[str, nn.Module] = {
         lambda _, x: functional.linear(x.permute(0, 2, 3, 1), torch.ones(9, 4)).permute(0, 3, 1, 2).relu()
     ),
     "windows": Apply(lambda _, x: x.view(2, 4, 4, 4, 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(32, 4, 4, 4).relu()),
+    "norms over channels that lie last": Apply(
+        lambda _, x: (lambda y: (y * y.pow(2).mean(-1, keepdim=True).rsqrt()).movedim(-1, 1))(x.movedim(1, -1)),
+    ),
     "channel means": Apply(lambda _, x: x.mean(1, keepdim=True).relu()),
 }
 
