@@ -52,7 +52,7 @@ def prepare(target: str, weights: Path | None, words: tuple[str, ...], name: str
         raise MultiresError(f"--weights {weights}: {target} names weights already; give the code as pkg.module:build")
     path = pretrained.path_of(target)
     if path.exists() and not path.with_suffix(".json").exists():
-        hvae = _openai(path)
+        hvae = openai(path)
         return Reconstruction(hvae), *_inputs(words, name, _shape(hvae))
     found: nn.Module
     found, run = pretrained.load(target)
@@ -75,10 +75,13 @@ def _shape(hvae: HVAE) -> tuple[int, ...]:
     return hvae.config.channels, size, size
 
 
-def _openai(path: Path) -> HVAE:
+def openai(path: Path) -> HVAE:
+    """The HVAE of a state dict of openai/vdvae: its tensors tell which of the published networks it is. Raises MultiresError."""
     tensors = checkpoints.read_tensors(path)
     if not any(key.startswith("decoder.dec_blocks.") for key in tensors):
-        raise MultiresError(f"{path}: no card beside it, and no state dict of openai/vdvae; give the code as pkg.module:build")
+        raise MultiresError(
+            f"{path}: no card {path.stem}.json beside it, and no state dict of openai/vdvae; audit takes code, as pkg.module:build"
+        )
     problems = []
     for name, config in vdvae.PRESETS.items():
         try:

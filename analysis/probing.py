@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis import gains, hvae_runs, inference, refinement, sampling
+from analysis import builders, gains, hvae_runs, inference, refinement, sampling
 from analysis.clock import Clock
 from analysis.evidence import Evidence
 from analysis.filters import WAVELETS
 from analysis.inference import Arrays, Nats
 from analysis.state_basis import Bases
-from multires import checkpoints, pretrained, vdvae
+from multires import pretrained
 from multires.errors import MultiresError
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
@@ -24,23 +24,18 @@ SEVERAL = 250  # images for what takes many passes
 SAMPLES, ROWS, COLUMNS = 8, 8, 12
 
 
-def open_network(weights: str, preset: str | None, data: str | None) -> tuple[HVAE, Tensor]:
+def open_network(weights: str, data: str | None) -> tuple[HVAE, Tensor]:
     """The HVAE of shipped weights, a run's folder or a .safetensors file, and test images prepared as its run says.
 
-    With a preset of `multires.vdvae` the file holds the state dict of openai/vdvae. Raises MultiresError for weights that cannot
-    be read, and for images that the network does not take.
+    A file without a card holds a state dict of openai/vdvae. Raises MultiresError for weights that cannot be read, and for images
+    that the network does not take.
     """
     path = pretrained.path_of(weights)
-    if preset is not None:
+    if path.exists() and not path.with_suffix(".json").exists():
+        net = builders.openai(path)
         if data is None:
-            raise MultiresError(f"--preset {preset}: a state dict says nothing of its images; name them with --data")
-        run = HVAERun(vdvae.preset(preset), data=data)
-        try:
-            net = vdvae.from_openai(checkpoints.read_tensors(path), run.model)
-        except MultiresError as error:
-            raise MultiresError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-    elif not path.with_suffix(".json").exists():
-        raise MultiresError(f"{path}: no card {path.stem}.json beside it; of an openai/vdvae state dict --preset says what it is")
+            raise MultiresError(f"{path}: a state dict says nothing of its images; name them with --data")
+        run = HVAERun(net.config, data=data)
     else:
         net, run = pretrained.load_hvae(weights)
         run = replace(run, data=data or run.data)

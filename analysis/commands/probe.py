@@ -16,9 +16,7 @@ class Probe:
     """Probe a trained HVAE on test images: time in its states, KL, bases, samples in part, gains of steps, refined steps."""
 
     weights: Positional[str]
-    """Shipped weights by name, a run's folder, a .safetensors file with its card, or with --preset one of openai/vdvae."""
-    preset: str | None = None
-    """The file holds the state dict of openai/vdvae: cifar-10, imagenet-32, imagenet-64 or ffhq-256."""
+    """Shipped weights by name, a run's folder, a .safetensors file with its card, or one of openai/vdvae's state dicts."""
     data: str | None = None
     """The set or path whose test images are looked at; that of the run where none is named."""
     images: int | None = None
@@ -43,7 +41,7 @@ class Probe:
             raise MultiresError(
                 f"--seed {self.seed} --images {self.images}: seeds are 0 or more, images {probing.LEAST} or more, half to fit on"
             )
-        net, images = probing.open_network(self.weights, self.preset, self.data)
+        net, images = probing.open_network(self.weights, self.data)
         net.to("cuda" if torch.cuda.is_available() else "cpu")
         probe = probing.Probe(net, images[: self.images], self.seed)
         out = self.out or Path("runs") / f"probe-{Path(self.weights).stem}"

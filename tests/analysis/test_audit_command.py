@@ -140,7 +140,7 @@ def test_mistakes(arguments: list[str], says: str, capsys: pytest.CaptureFixture
 def test_not_safetensors_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
     save_file({"a": torch.zeros(1)}, "alone.safetensors")
     assert called("alone.safetensors", "--input", "1x3x8x8") == 2
-    assert "no card beside it" in capsys.readouterr().err
+    assert "no card alone.json beside it" in capsys.readouterr().err
 
 
 def test_reconstruction_is_the_networks_own() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from analysis import cli, inference, probing
 from analysis.clock import Clock
@@ -46,7 +47,7 @@ def test_shipped_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_one_seed_gives_the_same_numbers() -> None:
-    net, images = probing.open_network("hvae-digits", None, None)
+    net, images = probing.open_network("hvae-digits", None)
     records = []
     for seed in (0, 0, 1):
         looked = probing.Probe(net, images[:12], seed)
@@ -70,14 +71,14 @@ def test_a_state_dict_of_openai(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(vdvae.PRESETS, "small", SMALL)
     pixels = np.random.default_rng(0).random((60, 3, 8, 8)).astype(np.float32)
     np.save(tmp_path / "x.npy", pixels)
-    assert probe(STATE, "--preset", "small", "--data", tmp_path / "x.npy", "--out", tmp_path / "out") == 0
+    assert probe(STATE, "--data", tmp_path / "x.npy", "--out", tmp_path / "out") == 0
     record = json.loads((tmp_path / "out" / "probe.json").read_text())
     assert record["images"] == 12  # the last fifth
     assert record["sides"] == [1, 4, 4, 4, 8, 8, 8]
 
 
 def test_the_elbo_is_that_of_bounds() -> None:
-    net, images = probing.open_network("hvae-digits", None, None)
+    net, images = probing.open_network("hvae-digits", None)
     nats = inference.Nats(net)
     for _ in inference.read(net, images[:30], 5, [nats]):
         pass
@@ -95,11 +96,10 @@ def test_the_elbo_is_that_of_bounds() -> None:
         (["hvae-digits", "--images", "3"], "images 4 or more"),
         (["hvae-digits", "--seed", "-1"], "--seed -1"),
         (["hvae-digits", "--data", "nowhere"], "no data set or file 'nowhere'"),
-        (["{state}"], "no card openai_vdvae_small.state.json beside it; of an openai/vdvae state dict --preset says what it is"),
-        (["{state}", "--preset", "small"], "--preset small: a state dict says nothing of its images; name them with --data"),
-        (["{state}", "--preset", "cifar", "--data", "digits"], "no published network 'cifar': known are cifar-10"),
-        (["{state}", "--preset", "small", "--data", "digits"], "this HVAE takes (batch, 3, 8, 8)"),
-        (["hvae-digits", "--preset", "small", "--data", "digits"], "hvae-digits.safetensors: state dict: decoder.gain is missing"),
+        (["{state}"], "openai_vdvae_small.state.safetensors: a state dict says nothing of its images; name them with --data"),
+        (["{state}", "--data", "digits"], "this HVAE takes (batch, 3, 8, 8)"),
+        (["alone.safetensors", "--data", "digits"], "no card alone.json beside it, and no state dict of openai/vdvae"),
+        (["missing.safetensors"], "missing.safetensors"),
         (["hvae-digits", "--json", "{folder}"], "is a folder"),
     ],
 )
@@ -108,17 +108,18 @@ def test_wrong_calls_get_one_line_and_leave_nothing(
 ) -> None:
     monkeypatch.setitem(vdvae.PRESETS, "small", SMALL)
     monkeypatch.chdir(tmp_path)
+    save_file({"a": torch.zeros(1)}, "alone.safetensors")
     filled = [part.format(state=STATE, folder=tmp_path) for part in arguments]
     assert probe(*filled, "--out", "out") == 2
     shown = capsys.readouterr()
     assert says in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
-    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["alone.safetensors"]
 
 
 def test_too_few_test_images_are_refused() -> None:
-    net, images = probing.open_network("hvae-digits", None, None)
+    net, images = probing.open_network("hvae-digits", None)
     with pytest.raises(MultiresError, match="3 test images: probes fit on one half and score on the other, and need 4 or more"):
         probing.Probe(net, images[:3], 0)
 
@@ -142,7 +143,7 @@ class Watch:
 def test_memory_is_flat_in_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """No reader holds states of an earlier batch."""
     monkeypatch.setattr(inference, "BATCH", 16)
-    net, images = probing.open_network("hvae-digits", None, None)
+    net, images = probing.open_network("hvae-digits", None)
     watch = Watch()
     readers = [watch, inference.Nats(net), Clock(net), Bases(net)]
     assert sum(inference.read(net, images[:100], 0, readers)) == 100
