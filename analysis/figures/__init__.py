@@ -3,16 +3,14 @@
 `FIGURES` maps claim ids to their own figure; every other claim gets `margins`, which shows each defect beside its bound.
 """
 
-import io
 from collections.abc import Callable
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.evidence import Evidence
-from analysis.figures import diffusions, foundation, hvaes, studies, unets
+from analysis.figures import diffusions, foundation, hvaes, studies, style, unets
 from analysis.figures.margins import margins
-from analysis.figures.style import STYLE
+from analysis.figures.style import Format, Width
 
 Draw = Callable[[Evidence], Figure]
 FIGURES: dict[str, Draw] = {
@@ -49,12 +47,14 @@ CAPTIONS = {
     "C1": "Each column is one level down. Activations of the Haar U-Net above, PyWavelets' coefficients below: the same pictures.",
     "C2": "Above: what a trained network pools in its liveliest channel, and PyWavelets' approximation of what it was given."
     " Below: their distance at each pooling, against the same with max pooling.",
-    "C3": "The loss of the trained network, split over the levels of detail; the bars of one colour sum to its loss.",
+    "C3": "The loss of the trained network, split over the levels of detail; the bars of one kind sum to its loss.",
     "C4": "The distance of the trained map from the optimum at each resolution falls below 1 %; from the wrong one it does not.",
-    "C5": "Rows: networks, by their pooling. Columns: bases. Dark: the basis is all there; outlined: the network's own."
+    "C5": "Rows: networks, by their pooling. Columns: bases. Dark: the basis is all there; a dot: the best;"
+    " outlined: the network's own."
     " Before training blocks are the identity, so the encoder has its own basis; at random it keeps it roughly; trained, well."
     " In the decoder only training brings it, at the coarse levels.",
-    "C6": "Rows: which skip lost its details. Columns: the share of the output's change in each sub-band, coarser to the right.",
+    "C6": "Rows: which skip lost its details. Columns: the share of the output's change in each sub-band: the details of level"
+    " 1, 2, ..., and the approximation.",
     "C7": "Dots are measured errors of the output, lines the bound; the control, whose norms grow, does not converge.",
     "D1": "A path from a point mass, a single value, to a state of the size of an image: at each change of resolution it is"
     " embedded, and its noise has new details from there on.",
@@ -62,8 +62,9 @@ CAPTIONS = {
     "D4": "Inside the black line a step shrinks the state. On the diagonal, a = b, two steps reach twice as far as one.",
     "D6": "Left: from a point mass the constant is 1/t, from a spread start it is bounded. Middle and right: what cells of an HVAE"
     " do, whatever that is; lines are medians, bands all samples, dotted lines changes of resolution.",
-    "E1": "Left: the norm from step to step. Right: what is missing of a perfect correlation with depth, and of the time read from"
-    " the states; the trained network has to lie left of the line, everything else right of it.",
+    "E1": "Left: the norm from step to step, the median and 90 % of images. Right: what is missing of a perfect"
+    " correlation with depth, and of the time read from the states; the trained network has to lie"
+    " left of the line, everything else right of it.",
     "E2": "Above zero: the network whose state is normalised is the worse one.",
     "E3": "At or below zero: no worse than three cells of its own at each resolution. shared-r: one cell repeated r times there;"
     " own-1: as few parameters as they have, without sharing.",
@@ -78,15 +79,11 @@ DEFAULT_CAPTION = (
 )
 
 
-def draw(id: str, evidence: Evidence) -> Figure:
+def draw(id: str, evidence: Evidence, width: Width = "double") -> Figure:
     """The figure of a claim, in the project's style."""
-    with mpl.rc_context(STYLE):
-        return FIGURES.get(id, margins)(evidence)
+    return style.draw(FIGURES.get(id, margins), evidence, width)
 
 
-def svg(id: str, evidence: Evidence) -> bytes:
-    """The claim's figure as SVG, the same bytes for the same evidence."""
-    stream = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        draw(id, evidence).savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
+def render(id: str, evidence: Evidence, format: Format = "svg", width: Width = "double") -> bytes:
+    """The claim's figure as a file, the same bytes for the same evidence."""
+    return style.render(FIGURES.get(id, margins), evidence, format, width)

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.auditing import Audit, Site
-from analysis.figures.style import BLUE, GREEN, GREY, ORANGE, RED
+from analysis.figures.layout import canvas, matrix
+from analysis.figures.style import BLUE, GREEN, GREY, ORANGE, RED, STROKES
 from analysis.filters import WAVELETS
 from analysis.resampling import EXACT
 
@@ -31,8 +31,8 @@ def _class(site: Site) -> str:
 def pyramid(found: Audit) -> Figure:
     """Cells a side along the network, a step at each site; below, the filters, the read-outs and the bands that survive."""
     count = max(1, len(found.sites))
-    figure = Figure(figsize=(max(7.0, 0.55 * count + 3), 10.0))
-    rows = np.ravel(np.asarray(figure.subplots(4, 1, sharex=True, height_ratios=(4, 2, 2, 2))))
+    figure = canvas(8.0, 0.24 * count + 1.4)  # wider where the names of the sites would not fit
+    rows = figure.subplots(4, 1, sharex=True, height_ratios=(4, 2, 2, 2))
     _steps(rows[0], found)
     filters = [{} if isinstance(site.measured, str) else site.measured.filters for site in found.sites]
     _matrix(figure, rows[1], filters, WAVELETS, "filter", "unexplained")
@@ -48,7 +48,8 @@ def pyramid(found: Audit) -> Figure:
 def _steps(axes: Axes, found: Audit) -> None:
     for number, site in enumerate(found.sites):
         heights = [_side(site.before), _side(site.after)]
-        axes.plot([number - 0.4, number + 0.4], heights, color=COLORS[_class(site)], lw=2.5, marker="o")
+        color = COLORS[_class(site)]
+        axes.plot([number - 0.4, number + 0.4], heights, STROKES[color], color=color, lw=2)
         end = found.sites[number + 1].before if number + 1 < len(found.sites) else site.after
         axes.plot([number + 0.4, number + 0.6], [heights[1], _side(end)], color="#bbbbbb", lw=1, zorder=0)
         text = f"{site.kind}\n{site.path or '(the network)'}"
@@ -63,7 +64,9 @@ def _steps(axes: Axes, found: Audit) -> None:
     axes.set_ylabel("cells a side")
     axes.set_title(f"{found.model}: {len(found.sites)} sites")
     shown = [name for name in COLORS if any(_class(site) == name for site in found.sites)]
-    axes.legend([Line2D([], [], color=COLORS[name], lw=2.5) for name in shown], shown, loc="lower left", ncols=2)
+    for name in shown:
+        axes.plot([], [], STROKES[COLORS[name]], color=COLORS[name], lw=2, label=name)
+    axes.legend(loc="lower left", ncols=2)
 
 
 def _side(sides: tuple[int, ...]) -> float:
@@ -73,12 +76,12 @@ def _side(sides: tuple[int, ...]) -> float:
 def _matrix(figure: Figure, axes: Axes, tables: list[dict[str, float]], names: Any, label: str, what: str) -> None:
     """A row for each name, a column for each site; white where the question has no answer."""
     axes.set_ylabel(label)
-    axes.grid(visible=False)
     if not any(tables):
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center")
         axes.set_yticks([])
+        axes.grid(visible=False)
         return
     values = np.array([[table.get(name, np.nan) for table in tables] for name in names])
-    shown = axes.imshow(np.maximum(values, 1e-4), cmap="cividis", norm=LogNorm(1e-4, 1), aspect="auto", interpolation="none")
-    axes.set_yticks(range(len(names)), names, fontsize=7)
+    columns = [str(n) for n in range(1, len(tables) + 1)]
+    shown = matrix(axes, np.maximum(values, 1e-4), names, columns, cmap="cividis", norm=LogNorm(1e-4, 1))
     figure.colorbar(shown, ax=axes, fraction=0.03, extend="both").set_label(what)

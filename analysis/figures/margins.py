@@ -2,50 +2,48 @@
 
 import re
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.evidence import Evidence
-from analysis.figures.style import BLUE, GREY, ORANGE, RED, SMALLEST
+from analysis.figures.layout import canvas, legend, logarithmic
+from analysis.figures.style import BLUE, GREY, ORANGE, RED, SMALLEST, wide
+
+BROKEN = "DXP*"
 
 
 def margins(evidence: Evidence) -> Figure:
-    """Every defect as a dot beside the bound it must stay left of; controls as diamonds that must lie right of their floor."""
-    rows: dict[str, list[tuple[float, float]]] = {}
+    """Every defect as a dot beside the bound it must stay left of; controls as other marks that must lie right of their floor."""
+    rows: dict[str, list[tuple[float, str, str, str]]] = {}  # value, marker, colour, label
     for check in evidence.checks:
-        rows.setdefault(re.split(r", d = |, j to |, sides to ", check.what)[0], []).append((check.measured, check.bound))
-    for control in evidence.controls:  # one named after a check goes into its row
-        rows.setdefault(_row_of(control.what, rows), [])
-    labels = list(rows)
-    figure = Figure(figsize=(7.2, 0.9 + 0.28 * len(labels)))
+        points = rows.setdefault(_row(check.what), [])
+        points += [(check.measured, "o", BLUE, "measured (0 at the left edge)"), (check.bound, "|", GREY, "bound")]
+    marks: dict[str, str] = {}  # what broke the claim, as in 'check: what breaks it', and its mark
+    for control in evidence.controls:
+        check, _, how = control.what.rpartition(": ")
+        row, label = (_row(check), f"control: {how}") if _row(check) in rows else (_row(control.what), "control")
+        marker = marks.setdefault(label, BROKEN[len(marks) % len(BROKEN)])
+        points = rows.setdefault(row, [])
+        points += [(control.measured, marker, RED, label), (control.floor, ">", ORANGE, "floor it must exceed")]
+    figure = canvas(0.5 + (0.2 if wide() else 0.27) * len(rows))
     axes = figure.subplots()
+    labelled: set[str] = set()
     for y, points in enumerate(rows.values()):
-        for k, (measured, bound) in enumerate(points):
-            _dot(axes, max(measured, SMALLEST), y, BLUE, "o", "measured (0 at the left edge)" if y == k == 0 else None)
-            _dot(axes, max(bound, SMALLEST), y, GREY, "|", "bound" if y == k == 0 else None)
-    for k, control in enumerate(evidence.controls):
-        row = _row_of(control.what, rows)
-        y, x = labels.index(row), max(control.measured, SMALLEST)
-        _dot(axes, x, y, RED, "D", "control" if k == 0 else None)
-        _dot(axes, max(control.floor, SMALLEST), y, ORANGE, "|", "floor it must exceed" if k == 0 else None)
-        if row != control.what:
-            axes.annotate(
-                control.what.removeprefix(f"{row}: "), (x, y), (6, 0), textcoords="offset points", va="center", fontsize=7
-            )
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
+        for value, marker, color, label in points:
+            size, face = (8 if marker == "|" else 4), ("none" if marker == ">" else color)
+            shown = None if label in labelled else label
+            axes.plot([max(value, SMALLEST)], [y], marker, color=color, mfc=face, ms=size, label=shown)
+            labelled.add(label)
+    axes.set_ylim(len(rows) - 0.5, -0.5 if wide() else -0.9)
+    axes.set_yticks(range(len(rows)), list(rows) if wide() else [])
+    if not wide():  # where names beside their rows would leave no room, they stand above them
+        for y, name in enumerate(rows):
+            axes.text(0, y - 0.22, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=6.5)
+    logarithmic(axes, "x")
     axes.set_xlabel("defect")
-    figure.legend(loc="outside upper right", ncols=4)
+    legend(figure, axes)
     return figure
 
 
-def _row_of(control: str, rows: dict[str, list[tuple[float, float]]]) -> str:
-    """The check that a control is named after, as in 'check: what breaks it'; else the control's own name."""
-    check = control.rpartition(": ")[0]
-    return check if check in rows else control
-
-
-def _dot(axes: Axes, x: float, y: float, color: str, marker: str, label: str | None) -> None:
-    size = 11 if marker == "|" else 4
-    axes.plot([x], [y], marker, color=color, label=label, ms=size, mew=1.6 if marker == "|" else 0.5)
+def _row(what: str) -> str:
+    """What is measured, whatever its dimension and parameters are: it has one row."""
+    return re.split(r", \w = |, j to |, sides to ", what)[0]

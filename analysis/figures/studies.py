@@ -4,38 +4,35 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.evidence import Evidence
-from analysis.figures.style import BLUE, GREEN, GREY, ORANGE, RED
+from analysis.figures.layout import legend, panels
+from analysis.figures.style import BLUE, GREEN, GREY, MARKS, ORANGE, PANEL, RED
 
 
 def sharing(rows: list[dict[str, Any]]) -> Figure:
     """The NLL against the parameters: networks with cells of their own and with shared ones, each joined, numbers are depths."""
-    figure = Figure(figsize=(6.4, 4))
-    axes = figure.subplots()
-    for kind, color, label in (("own", BLUE, "own cells"), ("shared", ORANGE, "one cell a resolution")):
+    figure, (axes,) = panels(1, 1.5 * PANEL)
+    for kind, color, line, face, label in (
+        ("own", BLUE, "o-", BLUE, "own cells"),
+        ("shared", ORANGE, "o--", "white", "one cell a resolution"),
+    ):
         found = sorted((row for row in rows if row["network"].startswith(kind)), key=lambda row: row["depth"])
         if not found:
             continue
         x, y = ([row["parameters"] for row in found], [float(np.mean(row["nll"])) for row in found])
-        axes.plot(x, y, "o-", color=color, label=label)
+        axes.plot(x, y, line, color=color, mfc=face, label=label)
+        side = -1 if kind == "shared" else 1
         for row, at, mean in zip(found, x, y, strict=True):
             axes.plot([at] * len(row["nll"]), row["nll"], "_", color=color, ms=9, alpha=0.6)
-            side = -1 if kind == "shared" else 1
-            axes.annotate(
-                str(row["depth"]),
-                (at, mean),
-                (8 * side, 0),
-                textcoords="offset points",
-                fontsize=8,
-                va="center",
-                ha="left" if side > 0 else "right",
-                color=color,
-            )
+            where = {"xytext": (8 * side, 0), "textcoords": "offset points", "ha": "left" if side > 0 else "right", "va": "center"}
+            axes.annotate(str(row["depth"]), (at, mean), color=color, **where)
     axes.set(xlabel="parameters", ylabel="-ELBO, nats an image", title="numbers: steps in time; strokes: seeds")
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlim(left=0)
-    axes.legend()
+    legend(figure, axes)
     return figure
 
 
@@ -44,14 +41,13 @@ def costs(evidence: Evidence) -> Figure:
     a = evidence.arrays
     labels = [name.removeprefix("nll ") for name in a if name.startswith("nll ")]
     names = [f"{label}\n{int(a[f'parameters {label}']):,}" for label in labels]
-    figure = Figure(figsize=(9.6, 3.4))
-    each, over = figure.subplots(1, 2, width_ratios=(len(labels), len(labels) - 0.5))
+    figure, (each, over) = panels(2)
     values = [a[f"nll {label}"] for label in labels]
     for seed in range(max(map(len, values))):
         of = [(at, row[seed]) for at, row in enumerate(values) if seed < len(row)]
         each.plot(*zip(*of, strict=True), "-", color=GREY, lw=0.6, zorder=1)
     for at, (row, color) in enumerate(zip(values, (BLUE, ORANGE, GREEN, RED), strict=False)):
-        each.plot([at] * len(row), row, "o", color=color)
+        each.plot([at] * len(row), row, MARKS[color], color=color)
     each.set_xticks(range(len(labels)), names)
     each.set(
         xlabel="parameters", ylabel="-ELBO, nats an image", title="lines join networks of one seed", xlim=(-0.4, len(labels) - 0.6)
@@ -60,7 +56,7 @@ def costs(evidence: Evidence) -> Figure:
         low, high = a[f"over {label}"]
         differences = [x - y for x, y in zip(a[f"nll {label}"], a[f"nll {labels[0]}"], strict=False)]
         over.plot([at, at], [low, high], "-", color=color, lw=5, alpha=0.3)
-        over.plot([at] * len(differences), differences, "o", color=color)
+        over.plot([at] * len(differences), differences, MARKS[color], color=color)
     over.axhline(0, color=GREY, lw=0.8)
     over.set_xticks(range(len(labels) - 1), labels[1:])
     over.set(ylabel=f"nats more than {labels[0]}", title="bars: 95 % of the mean over seeds", xlim=(-0.5, len(labels) - 1.5))
