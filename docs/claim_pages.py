@@ -23,7 +23,7 @@ def write() -> None:
     for claim in select([]):
         result = results[claim.id]
         assert result.evidence, f"docs/record has no evidence of {claim.id}: measure it where its images are"
-        _put(FOLDER / f"{claim.id}.svg", figures.svg(claim.id, result.evidence))
+        _put(FOLDER / f"{claim.id}.svg", figures.render(claim.id, result.evidence))
         _put(FOLDER / f"{claim.id}.md", _page(claim, result, tests[claim.id]).encode())
     _put(HERE / "gallery.md", _gallery(results).encode())
 

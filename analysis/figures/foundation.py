@@ -122,7 +122,7 @@ def pyramid(evidence: Evidence) -> Figure:
 def other_poolings(evidence: Evidence) -> Figure:
     """B6: every pooling against every statement; a defect near 1e-16 is rounding, one near 1 a statement that is false."""
     table = np.maximum(evidence.arrays["margins"], SMALLEST)  # NaN, where a pooling has no version of a statement, stays
-    poolings, statements = evidence.arrays["poolings"], evidence.arrays["statements"]
+    poolings, statements = (evidence.arrays[name].tolist() for name in ("poolings", "statements"))
     figure, (axes,) = panels(1, 0.3 + 0.19 * len(poolings))
     shown = matrix(axes, np.log10(table), poolings, statements, cmap="cividis", vmin=-16, vmax=0.5)
     write_cells(

@@ -4,6 +4,7 @@ Each draws the arrays of one probe, of the networks that are in them: the traine
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def _over_time(axes: Axes, a: Arrays, title: str, more: Sequence[str] = ()) -> n
     """The axis of time, with the changes of resolution dotted, named above with more of it; returns the time of each state."""
     sides = a["sides"]
     t = np.arange(1, len(sides) + 1) / len(sides)
-    changes = np.flatnonzero(np.diff(sides)) + 1
+    changes: list[int] = (np.flatnonzero(np.diff(sides)) + 1).tolist()
     starts = [0, *changes]
     for k in changes:
         axes.axvline((t[k - 1] + t[k]) / 2, color=GREY, lw=0.6, ls=":")
@@ -132,7 +133,8 @@ def sampling(evidence: Evidence) -> Figure:
     if wide():
         names, heights = [["drawn", "drawn", *row] for row in names[1:]], [below / 2] * 2
     figure = canvas(high + sum(heights) + 0.6)
-    axes = figure.subplot_mosaic([["told"] * len(names[0]), *names], height_ratios=[high, *heights])
+    layout: list[Any] = [["told"] * len(names[0]), *names]
+    axes = figure.subplot_mosaic(layout, height_ratios=[high, *heights])
     side = told.shape[-1]
     _sheet(axes["told"], told)
     axes["told"].set_xticks(_ticks(told.shape[1], side), ["image", *map(str, a["counts"])], fontsize=6)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatterSciNotation, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
@@ -54,19 +55,23 @@ def picture(axes: Axes, values: np.ndarray, low: float | None = None, high: floa
     return axes.imshow(values, cmap="RdBu_r" if signed else "gray", vmin=low, vmax=high)
 
 
-def matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], **shades: Any) -> AxesImage:
+def matrix(axes: Axes, values: np.ndarray, rows: Sequence[Any], columns: Sequence[Any], **shades: Any) -> AxesImage:
     """A matrix in shades, as wide as there is room for, its rows and columns named at the edges of the figure."""
     axes.grid(visible=False)
-    axes.set_xticks(*((range(len(columns)), columns) if _place(axes).is_last_row() else ([],)))
-    axes.set_yticks(*((range(len(rows)), rows) if _place(axes).is_first_col() else ([],)))  # ticks take long to draw
+    axes.set(xticks=[], yticks=[])  # ticks take long to draw
+    if _place(axes).is_last_row():
+        axes.set_xticks(range(len(columns)), columns)
+    if _place(axes).is_first_col():
+        axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     return axes.imshow(values, aspect="auto", **shades)
 
 
 def write_cells(axes: Axes, shown: AxesImage, said: Callable[[float], str], light: Callable[[float], bool]) -> None:
     """The numbers of a matrix in its cells, white where `light` of the shade, from 0 to 1."""
-    for (row, column), value in np.ndenumerate(np.ma.getdata(shown.get_array())):
-        color = "white" if light(float(shown.norm(value))) else "black"
+    values: np.ndarray = np.ma.getdata(np.ma.asarray(shown.get_array()))
+    for (row, column), value in np.ndenumerate(values):
+        color = "white" if light(float(np.asarray(shown.norm(value)))) else "black"
         axes.text(column, row, said(value), ha="center", va="center", fontsize=6, color=color)
 
 
@@ -123,11 +128,13 @@ def _place(axes: Axes) -> SubplotSpec:
 def _legend(figure: Figure, panels: Sequence[Axes], at: str | Axes) -> float:
     """A legend in as many columns as there is room for; returns its height in inches."""
     entries = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    room, make, where = figure.bbox.width, figure.legend, {"loc": f"outside {at} center"}
+    room: float = figure.bbox.width
+    make: Callable[..., Legend] = figure.legend
+    where: dict[str, Any] = {"loc": f"outside {at} center"}
     if isinstance(at, Axes):
         place = _place(at)
-        ratios = place.get_gridspec().get_width_ratios()
-        room *= ratios[place.colspan.start] / sum(ratios)
+        ratios = np.asarray(place.get_gridspec().get_width_ratios(), float)
+        room *= ratios[place.colspan.start] / ratios.sum()
         below = at.transAxes + ScaledTranslation(0, -0.36, figure.dpi_scale_trans)  # under the labels of the axis
         make, where = at.legend, {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
     for columns in range(len(entries), -1, -1):

@@ -19,8 +19,8 @@ def margins(evidence: Evidence) -> Figure:
         points += [(check.measured, "o", BLUE, "measured (0 at the left edge)"), (check.bound, "|", GREY, "bound")]
     marks: dict[str, str] = {}  # what broke the claim, as in 'check: what breaks it', and its mark
     for control in evidence.controls:
-        check, _, how = control.what.rpartition(": ")
-        row, label = (_row(check), f"control: {how}") if _row(check) in rows else (_row(control.what), "control")
+        name, _, how = control.what.rpartition(": ")
+        row, label = (_row(name), f"control: {how}") if _row(name) in rows else (_row(control.what), "control")
         marker = marks.setdefault(label, BROKEN[len(marks) % len(BROKEN)])
         points = rows.setdefault(row, [])
         points += [(control.measured, marker, RED, label), (control.floor, ">", ORANGE, "floor it must exceed")]

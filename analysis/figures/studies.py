@@ -26,7 +26,12 @@ def sharing(rows: list[dict[str, Any]]) -> Figure:
         side = -1 if kind == "shared" else 1
         for row, at, mean in zip(found, x, y, strict=True):
             axes.plot([at] * len(row["nll"]), row["nll"], "_", color=color, ms=9, alpha=0.6)
-            where = {"xytext": (8 * side, 0), "textcoords": "offset points", "ha": "left" if side > 0 else "right", "va": "center"}
+            where: dict[str, Any] = {
+                "xytext": (8 * side, 0),
+                "textcoords": "offset points",
+                "ha": "left" if side > 0 else "right",
+                "va": "center",
+            }
             axes.annotate(str(row["depth"]), (at, mean), color=color, **where)
     axes.set(xlabel="parameters", ylabel="-ELBO, nats an image", title="numbers: steps in time; strokes: seeds")
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -103,7 +103,7 @@ def _smaller(png: re.Match[bytes]) -> bytes:
     if len(colours) <= 256:
         picture = Image.fromarray(indices.reshape(picture.size[::-1]).astype(np.uint8), "P")
         picture.putpalette(colours.tobytes(), "RGBA")
-    elif picture.getextrema()[3] == (255, 255):
+    elif picture.getchannel("A").getextrema() == (255, 255):
         picture = picture.convert("RGB")
     stream = io.BytesIO()
     picture.save(stream, "png", optimize=True)

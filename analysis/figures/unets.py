@@ -145,7 +145,7 @@ def bases(evidence: Evidence) -> Figure:
         axes.set_title(f"level {level}")
     bar = figure.colorbar(shown, ax=drawn, location="top", fraction=0.02, aspect=60 if wide() else 25, extend="min")
     bar.set_label("unexplained fraction 1 - R², held out")
-    both = grid[1].subgridspec(rows, 2 // rows).subplots(sharey=True).ravel()
+    both: list[Axes] = list(np.ravel(np.asarray(grid[1].subgridspec(rows, 2 // rows).subplots(sharey=True))))
     for axes, part in zip(both, ("encoder", "decoder"), strict=True):
         _by_level(axes, a, part)
     first_label(both, "1 - R², 95 % over images")

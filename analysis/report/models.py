@@ -44,7 +44,7 @@ def _card(name: str) -> Card:
         str(card.get("device", "-")),
         str(card.get("commit", "-")),
     ]
-    return Card(name, cells, style.svg(sheets.samples, pretrained.load_hvae(name)[0]) if hvae else b"")
+    return Card(name, cells, style.render(sheets.samples, pretrained.load_hvae(name)[0]) if hvae else b"")
 
 
 def _trained_on(card: dict[str, Any]) -> str:

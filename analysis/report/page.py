@@ -75,7 +75,7 @@ def _figure(result: Result) -> str:
     if result.evidence is None or not result.evidence.checks:
         return ""
     try:
-        return _data_address(figures.svg(result.claim.id, result.evidence))
+        return _data_address(figures.render(result.claim.id, result.evidence))
     except Exception as error:
         id = result.claim.id
         raise MultiresError(

@@ -52,7 +52,7 @@ def _study(content: dict[str, Any]) -> Table:
     chosen = study.STUDIES[name]
     headings, cells = chosen.table(rows)
     command = f"multires study {name}" + ("" if size == next(iter(chosen.sizes)) else f" --size {size}")
-    figure = style.svg(chosen.figure, rows) if chosen.figure else b""
+    figure = style.render(chosen.figure, rows) if chosen.figure else b""
     return Table(f"Study {name}, {size}", command, list(headings), cells, [], figure, chosen.caption)
 
 

@@ -29,7 +29,7 @@ def texts(figure: Figure) -> str:
 
 @pytest.mark.parametrize("id", ["A4", "A5", "A6", "B2", "B5", "B6"])
 def test_a_figure_draws_and_saves_the_same_bytes_twice(id: str, evidence: dict[str, Evidence]) -> None:
-    files = [figures.svg(id, evidence[id]) for _ in range(2)]
+    files = [figures.render(id, evidence[id]) for _ in range(2)]
     assert files[0] == files[1]
     assert len(files[0]) > 5000
 
@@ -56,7 +56,7 @@ def test_the_margins_name_every_pooling(evidence: dict[str, Evidence]) -> None:
 
 @pytest.mark.parametrize("id", [*(f"C{k}" for k in range(1, 8)), "D1", "D2", "D4", "D6"])
 def test_figures_of_networks_and_diffusions_draw_and_have_a_caption(id: str, measured: dict[str, Evidence]) -> None:
-    assert len(figures.svg(id, measured[id])) > 5000
+    assert len(figures.render(id, measured[id])) > 5000
     assert id in figures.CAPTIONS
 
 

@@ -90,7 +90,7 @@ def test_e6_sees_a_drift_that_is_one_in_time_and_steps_that_are_too_long(monkeyp
     assert learned.e6.measure(Context(data.load("digits"), 0, "E6", full=True)).note == "by hand, 300 test images"
     assert max(check.measured for check in found.checks) < 1e-5
     assert found.arrays["refined 4 counts"].tolist() == [2, 3, 4, 6]
-    assert len(figures.svg("E6", found)) > 5000
+    assert len(figures.render("E6", found)) > 5000
 
 
 def test_the_change_of_an_elbo_has_two_ends() -> None:
@@ -104,7 +104,7 @@ def test_the_change_of_an_elbo_has_two_ends() -> None:
 
 @pytest.mark.parametrize("id", ["E1", "E4", "E5"])
 def test_figures_draw_and_have_a_caption(id: str, evidence: dict[str, Evidence]) -> None:
-    assert len(figures.svg(id, evidence[id])) > 5000
+    assert len(figures.render(id, evidence[id])) > 5000
     assert id in figures.CAPTIONS
     assert all(np.isfinite(values).all() for values in evidence[id].arrays.values() if values.dtype.kind == "f")
 
