@@ -36,6 +36,9 @@ PROJECTIONS: dict[str, nn.Module] = {
     "linear": Apply(lambda _, x: _both(lambda y: functional.linear(y, halves(0).to(y)), x)),
     "unfold": Apply(lambda _, x: functional.unfold(x, 2, stride=2).view(2, 4, 4, 8, 8).mean(2)),
     "unfold of tensors": Apply(lambda _, x: x.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))),
+    "of squares of channels that lie last": Apply(
+        lambda _, x: functional.avg_pool2d(x.movedim(1, -1).pow(2).movedim(-1, 1), 2),
+    ),
     "lerp": Apply(lambda _, x: _both(lambda y: torch.lerp(y[..., ::2], y[..., 1::2], 0.5), x)),
     "integral image": Apply(lambda _, x: _both(lambda y: functional.pad(y.cumsum(-1), (1, 0))[..., ::2].diff() / 2, x)),
     "gather": Apply(lambda _, x: sum(x.gather(2, rows).gather(3, columns) for rows, columns in _places()) / 4),
@@ -258,6 +261,17 @@ NO_SITES: dict[str, nn.Module] = {
 @pytest.mark.parametrize("name", NO_SITES)
 def test_what_is_no_change_of_resolution(name: str) -> None:
     assert audit(NO_SITES[name], X).sites == ()
+
+
+@pytest.mark.parametrize(("channels", "tokens", "keys"), [(4, 8, 4), (8, 16, 8), (48, 16, 32)])
+def test_random_maps_of_tokens_are_no_resampling(channels: int, tokens: int, keys: int) -> None:
+    """By chance, up to a quarter of them are where two places alone are compared, and what all places have in common counts."""
+    linear = nn.Linear(channels, keys)
+    for seed in range(50):
+        torch.manual_seed(seed)
+        nn.init.normal_(linear.weight)
+        net = Apply(lambda s, x: s.linear(x.mT).softmax(-1), linear=linear)
+        assert audit(net, images(2, channels, tokens)).sites == ()
 
 
 @pytest.mark.parametrize("wavelet", filters.WAVELETS)
