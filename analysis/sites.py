@@ -75,7 +75,8 @@ class Tracer(TorchFunctionMode):
         # where everything is frozen, freezing tells nothing about what was learned
         frozen = any(p.requires_grad for p in parameters)
         self.constants: Any = WeakIdKeyDictionary({p: p.requires_grad or not frozen for p in parameters})
-        self.constants.update(dict.fromkeys(model.buffers(), False))
+        plain = (item for module in model.modules() for item in leaves(vars(module)) if type(item) is Tensor)
+        self.constants.update(dict.fromkeys([*model.buffers(), *plain], False))
         self.pending: Any = WeakIdKeyDictionary()
         self.running: list[tuple[str, nn.Module]] = []
         self.model = model

@@ -181,6 +181,16 @@ def test_filters_that_are_not_the_same_everywhere(module: nn.Module, end: str) -
     assert only(audit(module, X)).verdict.endswith(end)
 
 
+def test_a_filter_that_is_a_plain_attribute_is_fixed() -> None:
+    kernel = quarter(1e-3)[None, None]
+    for held in (kernel, [kernel]):
+        net = Apply(lambda s, x: functional.conv2d(x, s.held[0].expand(4, 1, 2, 2), stride=2, groups=4))
+        net.held = held  # type: ignore[assignment]
+        site = only(audit(net, X))
+        assert not site.learned
+        assert site.verdict.startswith("fixed filter, closest to haar, ")
+
+
 def test_fixed_maps_that_mix_channels() -> None:
     assert (site := only(audit(Filter(quarter(1e-3)), X))).kind == "blur pooling"
     assert measured(site).channelwise
