@@ -40,7 +40,7 @@ FIGURES: dict[str, Draw] = {
 """The claims with a figure of their own."""
 
 CAPTIONS = {
-    "A4": "Dots are measured errors, lines the limit law. Dashed, in two dimensions: the first image of the data.",
+    "A4": "Marks are measured errors, lines the limit law. Dashed, in two dimensions: the first image of the data.",
     "A5": "Left: the jump on its law at every resolution. Right: its distance from the law is rounding; the control's is not.",
     "A6": "Above: both laws. Below: measured over law, inside the interval that holds for all resolutions at once.",
     "B2": "Each column is one level down. The first two rows come from code that shares nothing; the last is their difference.",
@@ -55,10 +55,10 @@ CAPTIONS = {
     " In the decoder only training brings it, at the coarse levels.",
     "C6": "Rows: which skip lost its details. Columns: the share of the output's change in each sub-band: the details of level"
     " 1, 2, ..., and the approximation.",
-    "C7": "Dots are measured errors of the output, lines the bound; the control, whose norms grow, does not converge.",
+    "C7": "Marks are measured errors of the output, lines the bound; the control, whose norms grow, does not converge.",
     "D1": "A path from a point mass, a single value, to a state of the size of an image: at each change of resolution it is"
     " embedded, and its noise has new details from there on.",
-    "D2": "Dots are measured errors, lines their fitted orders, in brackets the interval. The controls do not converge.",
+    "D2": "Marks are measured errors, lines their fitted orders, in brackets the interval. The controls do not converge.",
     "D4": "Inside the black line a step shrinks the state. On the diagonal, a = b, two steps reach twice as far as one.",
     "D6": "Left: from a point mass the constant is 1/t, from a spread start it is bounded. Middle and right: what cells of an HVAE"
     " do, whatever that is; lines are medians, bands all samples, dotted lines changes of resolution.",
@@ -71,7 +71,7 @@ CAPTIONS = {
     "E4": "Above: from left to right an image tells more of its latents; what is not told is drawn, on the same noise. Below left:"
     " colder samples vary less. Right: how near samples come to the image, how likely they are, and how much steps amplify.",
     "E5": "Rows: steps. Columns: bases. Outlined: the basis whose approximations of the decoded image the state carries best.",
-    "E6": "Blue: the same time in more or fewer steps. Red: as many steps of full length. Bands are intervals, paired by image.",
+    "E6": "Circles: the same time in more or fewer steps. Diamonds: as many of full length. Bands: intervals, paired by image.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (

@@ -93,7 +93,7 @@ def test_the_default_figure_shows_checks_bounds_and_controls() -> None:
         [Check("one", 1e-16, 1e-13), Check("two, d = 2", 0, 0)], [Control("three", 0.5, 1e-3), Control("one: broken", 0.25, 1e-2)]
     )
     figure = figures.draw("B5", evidence)
-    assert {"one", "two", "three", "broken"} <= set(texts(figure).split("\n"))
+    assert {"one", "two", "three", "control: broken"} <= set(texts(figure).split("\n"))
     (axes,) = figure.axes
     drawn = sorted(float(line.get_xdata()[0]) for line in axes.get_lines())
     assert drawn == sorted([1e-16, 1e-13, SMALLEST, SMALLEST, 0.5, 1e-3, 0.25, 1e-2])
