@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -96,13 +97,14 @@ def test_nothing_overlaps_is_cut_off_or_too_small(width: Width, measured: dict[s
         (lambda axes: axes.text(1.2, 0.5, "outside"), "'outside' is cut off"),
         (lambda axes: axes.text(0.2, 0.5, "tiny", fontsize=5), "'tiny' is 5.0 pt"),
         (lambda axes: axes.plot([0, 1], [0, 1], label="a line") and axes.legend(loc="center"), "legend on the line a line"),
-        (lambda axes: axes.text(0.2, 0.5, "under") and axes.legend([axes.plot([])[0]], ["x"], loc=(0.1, 0.4)), "legend on 'under'"),
+        (lambda axes: axes.text(0.2, 0.5, "under") and axes.legend([Line2D([], [])], ["x"], loc=(0.1, 0.4)), "legend on 'under'"),
         (lambda axes: axes.imshow(np.eye(20)) and axes.text(3, 3, "long", fontsize=9), "'long' leaves its cell"),
-        (lambda axes: axes.set_position((0.5, 0.5, 0.05, 0.4)), "axes of 10 x"),
+        (lambda axes: axes.set_position((0.5, 0.5, 0.03, 0.4)), "axes of 6 x"),
     ],
 )
 def test_the_faults_are_seen(spoil: object, fault: str) -> None:
     figure = Figure(figsize=(2, 2))
+    figure.subplots_adjust(0.25, 0.2, 0.85, 0.9)  # with room for the ticks, and nothing that would make room for the fault
     axes = figure.subplots()
     assert not faults(figure)
     assert callable(spoil)
