@@ -189,7 +189,7 @@ def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise MultiresError(

@@ -26,7 +26,8 @@ class Report:
     def run(self) -> int:
         """Read, draw, write; nothing is measured."""
         from analysis import record
-        from analysis.report import models, page, tables
+        from analysis.report import models, tables
+        from analysis.report.page import page
         from multires import files
 
         target = self.out or self.folder / PAGE

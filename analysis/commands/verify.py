@@ -32,7 +32,8 @@ class Verify:
         # torch's idle threads would spin at every small operation, which is ruinous where another process wants the core
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from analysis import claims, evidence, record, terminal
-        from analysis.report import models, page, tables
+        from analysis.report import models, tables
+        from analysis.report.page import page
         from multires import data, files
 
         assert claims  # importing it registers the claims

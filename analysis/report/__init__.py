@@ -1,8 +1,4 @@
 """The report of a run: one HTML page that needs no network, with its style, its script and all its pictures inside.
 
-`page` writes it; `changes` says what differs from another run, `models`, `studies` what is shown beside the claims.
+`page` writes it; `changes` says what differs from another run, `models` and `tables` what is shown beside the claims.
 """
-
-from analysis.report.page import page
-
-__all__ = ["page"]

@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, expect
 from analysis import claims, record
 from analysis.cli import main
 from analysis.evidence import REGISTRY, Check, Control, Evidence, Result
-from analysis.report import changes, mathml, page
+from analysis.report import changes, mathml
+from analysis.report.page import page
 from multires import MultiresError, data
 from tests.browser import Opened, chromium, opened
 
