@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from analysis.evidence import Evidence
-from analysis.figures.layout import first_label, legends_below, logarithmic, panels, picture, side
+from analysis.figures.layout import first_label, legends_below, logarithmic, panels, picture, side, subscript
 from analysis.figures.style import BLUE, GREEN, GREY, MARKS, ORANGE, RED, SMALLEST, STROKES, wide
 
 
@@ -16,7 +16,7 @@ def filmstrip(evidence: Evidence) -> Figure:
     figure, drawn = panels(len(js) + 1, side(len(js) + 1 if wide() else 4) + 0.3, across=4)
     limit = 1.05 * max(float(np.abs(a[f"frame_{j}"]).max()) for j in js)
     states = [np.zeros((1, 1)), *(a[f"frame_{j}"] for j in js)]
-    titles = ["point mass\n$t = 0$", *(f"$V_{j}$\n$t = {float(a[f'time_{j}']):.4g}$" for j in js)]
+    titles = ["point mass\nt = 0", *(f"V{subscript(j)}\nt = {float(a[f'time_{j}']):.4g}" for j in js)]
     for axes, state, title in zip(drawn, states, titles, strict=True):
         picture(axes, state, high=limit, signed=True)
         axes.set_title(title)
@@ -38,7 +38,7 @@ def orders(evidence: Evidence) -> Figure:
                 for wrong, line in (("noise by h", ":"), ("drift m1 + 2 m2", "--")):
                     if f"{key}: {wrong}" in a:
                         axes.plot(h, a[f"{key}: {wrong}"], MARKS[color] + line, color=color, lw=0.8, mfc="white")
-        for line, wrong in ((":", "noise scaled by h"), ("--", r"drift $m_1 + 2m_2$")):
+        for line, wrong in ((":", "noise scaled by h"), ("--", "drift m₁ + 2m₂")):
             axes.plot([], [], line, color=GREY, lw=0.8, label=f"control: {wrong}")
         axes.set(xlabel="step h", title=f"{kind}: fitted order (95 %)")
         logarithmic(axes, "xy")
@@ -60,12 +60,12 @@ def stability(evidence: Evidence) -> Figure:
         axes.plot([at[0], at[-1]], [at[0], at[-1]], ":", color=GREY, lw=1)
         end = 2.0 if name == "two-step" else 1.0
         axes.plot([end], [end], "o", color="black")
-        axes.annotate(f"$(a+b)h = {2 * end:.0f}$", (end, end), (6, 6), textcoords="offset points", fontsize=7)
+        axes.annotate(f"(a + b)h = {2 * end:.0f}", (end, end), (6, 6), textcoords="offset points", fontsize=7)
         axes.set(title=f"{name} Euler", xlabel="a h")
         axes.grid(visible=False)
     first_label(drawn, "b h")
     bar = figure.colorbar(shown, ax=drawn, location="bottom", aspect=40 if wide() else 25)
-    bar.set_label(r"$\log_{10}|Z'/Z|$: below 0 a step shrinks the state")
+    bar.set_label("log₁₀|Z′/Z|: below 0 a step shrinks the state")
     return figure
 
 
@@ -81,7 +81,7 @@ def gains(evidence: Evidence) -> Figure:
     law.set(xlabel="t", ylabel="Lipschitz constant", title="reverse drift of known processes")
     logarithmic(law, "xy")
     t = a["hvae_t"]
-    for axes, kind, title in ((gain, "gain", "gain of HVAE cells"), (gradient, "gradient", r"$\|\partial(-ELBO)/\partial Z_k\|$")):
+    for axes, kind, title in ((gain, "gain", "gain of HVAE cells"), (gradient, "gradient", "‖∂(-ELBO)/∂Zₖ‖")):
         for label, color in (("trained", BLUE), ("untrained", ORANGE)):
             values = a[f"{kind} {label}"]
             low, middle, high = np.quantile(values, (0, 0.5, 1), axis=1)

@@ -22,7 +22,7 @@ from analysis.figures.style import BLUE, GREEN, GREY, MARKS, ORANGE, PANEL, RED,
 def smooth_convergence(evidence: Evidence) -> Figure:
     """A4: the error of three functions against the resolution, with fitted slopes, beside the limit and a photograph."""
     a = evidence.arrays
-    names = [r"$\prod\cos \pi x$", r"$e^{\sum x_i/i}$", r"$\sum|x-\frac{1}{3}|^{1.5}$"]
+    names = ["∏ cos πxᵢ", "exp(Σ xᵢ/i)", "Σ|xᵢ - ⅓|³ᐟ²"]
     figure, drawn = panels(3)
     for d, axes in enumerate(drawn, start=1):
         js = a[f"d{d}_j"]
@@ -35,8 +35,8 @@ def smooth_convergence(evidence: Evidence) -> Figure:
             slope = np.polyfit(a["image_j"], np.log2(np.maximum(a["image_errors"], SMALLEST)), 1)[0]
             axes.plot(a["image_j"], a["image_errors"], "x--", color=GREY, label=f"first image, slope {slope:.2f}")
         resolution_axes(axes, f"d = {d}", "")
-        axes.plot([], [], "-", color=GREY, lw=0.8, label=r"limit $2^{-j}\,\|\nabla f\|/\sqrt{12}$")
-    first_label(drawn, r"$\|f - P_j f\|$")
+        axes.plot([], [], "-", color=GREY, lw=0.8, label="limit 2⁻ʲ‖∇f‖/√12")
+    first_label(drawn, "‖f - Pⱼf‖")
     legends_below(figure, drawn)
     return figure
 
@@ -46,15 +46,15 @@ def jump_convergence(evidence: Evidence) -> Figure:
     a = evidence.arrays
     js = a["j"]
     figure, (axes, rest) = panels(2)
-    axes.plot(js, a["law"], "-", color=BLUE, lw=0.8, label=r"law $2^{-j/2}\sqrt{2}/3$")
+    axes.plot(js, a["law"], "-", color=BLUE, lw=0.8, label="law 2⁻ʲᐟ²√2/3")
     for x, y, color, name in (
         (js, a["errors"], BLUE, "measured"),
         (js[:-1], a["corners"], RED, "control: left ends"),
-        (js, a["ramp"], ORANGE, r"control: $f(x)=x$"),
+        (js, a["ramp"], ORANGE, "control: f(x) = x"),
     ):
         slope = np.polyfit(x, np.log2(y), 1)[0]
         axes.plot(x, y, MARKS[color], color=color, label=f"{name}, slope {slope:.4f}")
-    resolution_axes(axes, r"$f = 1[x < 1/3]$", r"$\|f - P_j f\|$")
+    resolution_axes(axes, "f = 1[x < 1/3]", "‖f - Pⱼf‖")
     rest.plot(js, np.maximum(np.abs(a["errors"] / a["law"] - 1), SMALLEST), "o", color=BLUE, label="measured")
     rest.axhline(1e-13, color=GREY, lw=1, label="bound")
     rest.plot(js[:-1], np.abs(a["corners"] / a["law"][:-1] - 1), "D", color=RED, label="control: left ends")
@@ -72,14 +72,14 @@ def brownian(evidence: Evidence) -> Figure:
     figure = canvas(1.7 * PANEL)
     drawn = figure.subplots(2, 2, sharex=True, height_ratios=(3, 2))
     cases = (
-        ("errors", "law", "error_width", "ends", r"$\mathbb{E}\|B-P_jB\|^2$", r"law $2^{-j}/6$", "control: first sibling"),
+        ("errors", "law", "error_width", "ends", "E‖B - PⱼB‖²", "law 2⁻ʲ/6", "control: first sibling"),
         (
             "variances",
             "spread",
             "variance_width",
             "white",
-            r"Var$\langle B,\psi_j\rangle$",
-            r"law $2^{-2j}/12$",
+            "Var⟨B, ψⱼ⟩",
+            "law 2⁻²ʲ/12",
             "control: white noise",
         ),
     )

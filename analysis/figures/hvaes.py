@@ -154,7 +154,7 @@ def sampling(evidence: Evidence) -> Figure:
     nats.axhline(a["elbo of images"][0], color=GREY, lw=1, label="test images")
     nats.axhspan(*a["elbo of images"][1:], color=GREY, alpha=0.25, lw=0)
     nats.set(xlabel="temperature", title="ELBO, nats")
-    for name, title in (("gain", "gain of each step"), ("gradient", r"$\|\partial(-ELBO)/\partial Z_k\|$")):
+    for name, title in (("gain", "gain of each step"), ("gradient", "‖∂(-ELBO)/∂Zₖ‖")):
         t = _over_time(axes[name], a, title)
         for label, colour, values in _networks(a, name):
             low, middle, highest = np.quantile(values, (0, 0.5, 1), axis=1)

@@ -1,5 +1,6 @@
 """Parts of figures that follow the current width: panels, pictures, matrices with their numbers, logarithmic axes, legends."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -83,14 +84,19 @@ def outline(axes: Axes, row: int, column: int, color: str) -> None:
 def logarithmic(axes: Axes, which: str = "y", base: int = 10) -> None:
     """Make the axes named in `which` logarithmic."""
     for name in which:
-        getattr(axes, f"set_{name}scale")("log", base=base)
+        getattr(axes, f"set_{name}scale")("log", base=base, subs=(2, 5) if base == 10 else None)  # ticks take long to draw
         axis = getattr(axes, f"{name}axis")
         axis.set_major_formatter(Powers(base))
         axis.set_minor_formatter(Powers(base))
 
 
+def subscript(number: int) -> str:
+    """An index in plain characters, V₁₂: to set each as mathematics takes longer than all else in a figure."""
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
 class Powers(LogFormatterSciNotation):
-    """Powers written in plain characters, 10⁻¹⁶: to set each as mathematics takes longer than all else in a figure."""
+    """Powers in plain characters, 10⁻¹⁶."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         """The label of a tick."""
@@ -137,10 +143,12 @@ def _legend(figure: Figure, panels: Sequence[Axes], at: str | Axes) -> float:
         room *= ratios[place.colspan.start] / ratios.sum()
         below = at.transAxes + ScaledTranslation(0, -0.36, figure.dpi_scale_trans)  # under the labels of the axis
         make, where = at.legend, {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
-    for columns in range(len(entries), -1, -1):
+    columns = len(entries)
+    while True:
         figure.legends.clear()
         size = None if columns else SMALLEST_TEXT  # where one column is too wide
         box = make(entries.values(), entries.keys(), ncols=max(columns, 1), fontsize=size, **where).get_window_extent()
-        if box.width <= room:
+        if box.width <= room or not columns:
             break
+        columns = min(columns - 1, math.ceil(columns * room / box.width))  # each measuring takes long
     return float(box.height / figure.dpi)

@@ -18,6 +18,7 @@ from analysis.figures.layout import (
     picture,
     resolution_axes,
     side,
+    subscript,
     write_cells,
 )
 from analysis.figures.style import BLUE, GREEN, GREY, HATCHES, MARKS, ORANGE, PANEL, RED, SMALLEST, STROKES, wide
@@ -95,7 +96,7 @@ def split_loss(evidence: Evidence) -> Figure:
     details = range(1, len(a["trained"]))
     axes.set_xticks(range(len(a["trained"])), [*(f"level {level}" for level in details), "mean"])
     axes.set_xlabel("details of each level, and the mean")
-    axes.set_ylabel(r"share of $\|Ux - w\|^2$")
+    axes.set_ylabel("share of ‖Ux - w‖²")
     legend(figure, axes)
     return figure
 
@@ -109,14 +110,16 @@ def optimum(evidence: Evidence) -> Figure:
         every = -(-len(a[f"steps_{number}"]) // 6)
         for j, curve in enumerate(a[f"distances_{number}"].T):
             color, stroke = strokes[j % len(strokes)]
-            axes.plot(a[f"steps_{number}"], curve, stroke, color=color, label=f"into $V_{j}$", markevery=(j * every // 6, every))
+            axes.plot(
+                a[f"steps_{number}"], curve, stroke, color=color, label=f"into V{subscript(j)}", markevery=(j * every // 6, every)
+            )
         wrong = [control.measured for control in evidence.controls if control.what.endswith(str(name))]
         last = float(a[f"steps_{number}"][-1])
-        axes.plot([last] * len(wrong), wrong, "*", color="black", ms=6, label="wrong target: $P_{j+1}W$")
+        axes.plot([last] * len(wrong), wrong, "*", color="black", ms=6, label="wrong target: Pⱼ₊₁W")
         axes.axhline(0.01, color="black", lw=1, label="bound, 1 %")
         axes.set(xlabel="step of gradient descent", title=str(name))
         logarithmic(axes)
-    first_label(drawn, r"$\|U_j - P_jW\|_F\,/\,\|P_jW\|_F$")
+    first_label(drawn, "‖Uⱼ - PⱼW‖ / ‖PⱼW‖, Frobenius")
     legends_below(figure, drawn)
     return figure
 
@@ -129,20 +132,28 @@ def bases(evidence: Evidence) -> Figure:
     high, rows = 0.1 * len(poolings), 1 if wide() else 2
     figure = canvas(6 * high + 1.2 + rows * (PANEL - 0.2))
     grid = figure.add_gridspec(2, 1, height_ratios=(6 * high, rows * (PANEL - 0.5)))
-    drawn = grid[0].subgridspec(6, levels - 1).subplots(squeeze=False)
+    drawn = grid[0].subgridspec(6, 1).subplots(squeeze=False)[:, 0]
+    starts = np.arange(levels - 1) * (len(wavelets) + 1)  # the levels side by side, a column between them
     cases = [(part, state) for part in ("encoder", "decoder") for state in ("untrained", "random", "trained")]
-    for row, (part, state) in zip(drawn, cases, strict=True):
+    for axes, (part, state) in zip(drawn, cases, strict=True):
+        values = a[f"{state}_{part}_unexplained"][:, 1:]
+        apart = np.pad(np.maximum(values, SMALLEST), [(0, 0), (0, 0), (0, 1)], constant_values=np.nan)
+        shades = apart.reshape(len(poolings), -1)[:, :-1]
+        shown = matrix(axes, shades, poolings, [], cmap="cividis", norm=LogNorm(1e-7, 1))
+        best = values.argmin(2) + starts
+        axes.plot(best.T.ravel(), np.tile(range(len(poolings)), levels - 1), "o", color="white", mec="black", mew=0.4)
+        for own in range(len(wavelets)):
+            for start in starts:
+                outline(axes, own, start + own, RED)
         label = {"untrained": "before\ntraining", "random": "random\nweights", "trained": "trained"}[state]
-        row[0].set_ylabel(f"{part}\n{label}", fontweight="bold" if state == "trained" else "normal")
-        for axes, values in zip(row, a[f"{state}_{part}_unexplained"][:, 1:].swapaxes(0, 1), strict=True):
-            shown = matrix(axes, np.maximum(values, SMALLEST), poolings, wavelets, cmap="cividis", norm=LogNorm(1e-7, 1))
-            axes.plot(values.argmin(1), range(len(poolings)), "o", color="white", mec="black", mew=0.4)
-            for own in range(len(wavelets)):
-                outline(axes, own, own, RED)
-            axes.tick_params("both", labelsize=6)
-            axes.tick_params("x", rotation=90)
-    for axes, level in zip(drawn[0], range(2, levels + 1), strict=True):
-        axes.set_title(f"level {level}")
+        axes.set_ylabel(f"{part}\n{label}", fontweight="bold" if state == "trained" else "normal")
+        axes.tick_params(labelsize=6)
+        axes.spines[:].set_visible(False)
+    names = [(start + column, name) for start in starts for column, name in enumerate(wavelets)]
+    axes.set_xticks(*zip(*names, strict=True), rotation=90)
+    for level, start in enumerate(starts, start=2):
+        middle = start + (len(wavelets) - 1) / 2
+        drawn[0].annotate(f"level {level}", (middle, -0.5), (0, 4), textcoords="offset points", ha="center", annotation_clip=False)
     bar = figure.colorbar(shown, ax=drawn, location="top", fraction=0.02, aspect=60 if wide() else 25, extend="min")
     bar.set_label("unexplained fraction 1 - R², held out")
     both: list[Axes] = list(np.ravel(np.asarray(grid[1].subgridspec(rows, 2 // rows).subplots(sharey=True))))
@@ -207,7 +218,7 @@ def truncation(evidence: Evidence) -> Figure:
         for kind, color, label in (
             ("linear", BLUE, "linear"),
             ("leaky ReLU", GREEN, "leaky ReLU"),
-            ("growing", RED, r"control: norms like $2^j$"),
+            ("growing", RED, "control: norms like 2ʲ"),
         ):
             errors = a[f"{kind} {name}"]
             slope = np.polyfit(js, np.log2(errors), 1)[0]
