@@ -1,6 +1,9 @@
 """`multires figures`: the figures of a run that was measured before, as files."""
 
+import signal
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
@@ -26,12 +29,12 @@ class Figures:
         from multires import files
 
         run, out = record.read(self.folder), self.out or self.folder / "figures"
-        drawn = [result for result in run.results if result.evidence and result.evidence.checks]
         files.require_writable(out / f"A1.{self.format}")
-        for result in terminal.progress(drawn, len(drawn), "drawing"):
-            assert result.evidence
-            files.write(
-                out / f"{result.claim.id}.{self.format}", figures.render(result.claim.id, result.evidence, self.format, self.width)
-            )
+        drawn = {each.claim.id: each.evidence for each in run.results if each.evidence and each.evidence.checks}
+        with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+            files_of = pool.map(figures.render, drawn, drawn.values(), repeat(self.format), repeat(self.width))
+            contents = list(terminal.progress(files_of, len(drawn), "drawing"))
+        for id, content in zip(drawn, contents, strict=True):
+            files.write(out / f"{id}.{self.format}", content)
         print(f"{len(drawn)} figures: {out.resolve()}")
         return 0

@@ -11,6 +11,7 @@ from analysis.evidence import Evidence
 from analysis.figures import diffusions, foundation, hvaes, studies, style, unets
 from analysis.figures.margins import margins
 from analysis.figures.style import Format, Width
+from multires.errors import MultiresError, summary
 
 Draw = Callable[[Evidence], Figure]
 FIGURES: dict[str, Draw] = {
@@ -85,5 +86,10 @@ def draw(id: str, evidence: Evidence, width: Width = "double") -> Figure:
 
 
 def render(id: str, evidence: Evidence, format: Format = "svg", width: Width = "double") -> bytes:
-    """The claim's figure as a file, the same bytes for the same evidence."""
-    return style.render(FIGURES.get(id, margins), evidence, format, width)
+    """The claim's figure as a file, the same bytes for the same evidence; MultiresError where this cannot be drawn."""
+    try:
+        return style.render(FIGURES.get(id, margins), evidence, format, width)
+    except Exception as error:
+        raise MultiresError(
+            f"{id}: no figure can be drawn from this evidence ({summary(error)}); measure again: multires verify {id}"
+        ) from error

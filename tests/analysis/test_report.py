@@ -201,7 +201,7 @@ def test_two_runs_side_by_side(tmp_path: Path, browser: Browser) -> None:
 
 def test_a_figure_that_cannot_be_drawn_names_its_claim(tmp_path: Path) -> None:
     broken = Evidence([Check("one", 0.0, 1.0)], SHOWN.controls, {"j": SHOWN_ARRAY})
-    with pytest.raises(MultiresError, match=r"^A5: no figure can be drawn from this record .*multires verify A5$"):
+    with pytest.raises(MultiresError, match=r"^A5: no figure can be drawn from this evidence .*multires verify A5$"):
         page(run_of(result("A5", broken)), tmp_path)
 
 
