@@ -57,13 +57,18 @@ def capture(
         raise MultiresError(f"capture of a {type(model).__name__}: pass a torch.nn.Module")
     if not module_globs and not function_globs:
         raise MultiresError('capture of nothing: name modules (capture(net, "pools.*")) or functions (functions="avg_pool2d")')
-    for name, module in model.named_modules():
+    named = list(model.named_modules(remove_duplicate=False))
+    for name, module in named:
         if compiled(module):
             where = f"module {name!r}" if name else "the model"
             raise MultiresError(f"{where} is compiled; capture sees nothing inside: pass the module as it was before torch.compile")
     if not callable(reduce):
         raise MultiresError(f"reduce = {reduce!r}: pass what makes a reducer for each site, such as the class Moments")
-    recorder = _Recorder(model, _sites(model, module_globs), module_globs, function_globs, inputs, reduce, device, dtype)
+    paths: dict[nn.Module, str] = {}
+    for name, module in named:
+        paths.setdefault(module, name)
+    sites = _sites(named, module_globs)
+    recorder = _Recorder(model, paths, sites, module_globs, function_globs, inputs, reduce, device, dtype)
     with ExitStack() as attached:
         recorder.attach(attached)
         yield recorder.record
@@ -86,14 +91,10 @@ def compiled(module: nn.Module) -> bool:
     return traces or replaced or isinstance(module, torch.jit.ScriptModule)
 
 
-def _sites(model: nn.Module, globs: Sequence[str]) -> dict[nn.Module, str]:
+def _sites(named: Iterable[tuple[str, nn.Module]], globs: Sequence[str]) -> dict[nn.Module, str]:
     """The name of each module that a glob matches: of several names of one module, the first that matches."""
     # a container without a forward of its own (nn.ModuleList) never runs
-    names = [
-        (name, module)
-        for name, module in model.named_modules(remove_duplicate=False)
-        if getattr(module.forward, "__func__", None) is not nn.Module.forward
-    ]
+    names = [(name, each) for name, each in named if getattr(each.forward, "__func__", None) is not nn.Module.forward]
     sites: dict[nn.Module, str] = {}
     for glob in globs:
         matches = [(name, module) for name, module in names if fnmatchcase(name, glob)]
@@ -140,6 +141,7 @@ class _Recorder(TorchFunctionMode):
     """The hooks, and the mode that sees functions: one stack of running modules tells both where they are."""
 
     model: nn.Module
+    paths: dict[nn.Module, str]
     sites: dict[nn.Module, str]
     modules: tuple[str, ...]
     functions: tuple[str, ...]
@@ -153,9 +155,6 @@ class _Recorder(TorchFunctionMode):
     ran: set[str] = field(default_factory=set)
     called: dict[str, bool] = field(default_factory=dict)  # functions called so far, and whether a glob matches them
     forwards: int = 0
-
-    def __post_init__(self) -> None:
-        self.paths = {module: name for name, module in self.model.named_modules()}
 
     def attach(self, attached: ExitStack) -> None:
         """Register all hooks; `attached` removes them."""

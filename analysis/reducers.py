@@ -59,12 +59,12 @@ class Moments:
             return
         # flat in space first: torch reduces two axes several times faster than three
         x = x.reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.reshape(-1, 1, 1)
-        x = x if x.is_floating_point() else x.double()
-        count, mean = x.shape[0] * x.shape[2], x.sum(2, dtype=torch.float64).sum(0) / (x.shape[0] * x.shape[2])
-        if x.dtype == torch.float64:
+        values, count = x.double(), x.shape[0] * x.shape[2]
+        mean = values.sum(2).sum(0) / count
+        if values is x:
             centered = torch.linalg.vector_norm(x - mean[:, None], dim=2).square().sum(0)
-        else:  # what cancels here in float64 is far below the rounding of the values themselves, and no copy is made of them
-            squares = torch.linalg.vector_norm(x, dim=2, dtype=torch.float64).square().sum(0)
+        else:  # what cancels here in float64 is far below the rounding of the values themselves
+            squares = torch.linalg.vector_norm(values, dim=2).square().sum(0)
             centered = (squares - count * mean.square()).clamp(min=0)
         total, apart = self.count + count, mean - self.mean
         self.centered = self.centered + centered + apart.square() * (self.count * count / total)
