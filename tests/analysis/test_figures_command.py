@@ -24,6 +24,7 @@ SHOWN = Evidence([Check("one", 1e-16, 1e-13)], [Control("broken", 0.5, 1e-3)], {
 
 def run(folder: Path, **evidence: Evidence | None) -> Path:
     """A run's record in the folder, with that evidence by claim."""
+    folder.mkdir(exist_ok=True)
     results = [
         Result(REGISTRY[id], *(each.judge() if each else ("skipped", "no images")), each, 1.0) for id, each in evidence.items()
     ]
@@ -85,7 +86,7 @@ def test_the_same_evidence_gives_the_same_bytes(format: Format) -> None:
 )
 def test_pictures_in_an_svg_keep_their_pixels(colours: np.ndarray) -> None:
     def draw(_: object) -> Figure:
-        figure = Figure()
+        figure = Figure(layout="none")
         picture(figure.add_axes((0, 0, 1, 1)), colours, 0, 1)
         return figure
 
@@ -110,14 +111,14 @@ def test_evidence_that_has_no_figure_in_it_writes_none(tmp_path: Path, capsys: p
     assert call(run(tmp_path, A2=SHOWN, A5=broken)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("multires: A5: no figure can be drawn from this evidence")
-    assert not (tmp_path / "figures").exists()
+    assert not list((tmp_path / "figures").iterdir())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["no-such-run"], "no-such-run: no evidence.json here; multires verify --out no-such-run writes one"),
-        (["RUN", "--out", "RUN/evidence.json"], "is a file; name a folder"),
+        (["RUN", "--out", "RUN/evidence.json"], "RUN/evidence.json: cannot be written (File exists); name another folder"),
     ],
 )
 def test_bad_calls_are_one_line(
