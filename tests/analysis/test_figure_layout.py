@@ -31,11 +31,9 @@ def drawn(figure: Figure) -> list[Text]:
         draw(text, *args, **options)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        figure.set_dpi(DPI)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()  # lays out
         patch.setattr(Text, "draw", record)
-        canvas.draw()
+        figure.set_dpi(DPI)
+        FigureCanvasAgg(figure).draw()
     return list(found)
 
 

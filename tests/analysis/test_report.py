@@ -127,6 +127,16 @@ def test_a_page_without_scripts_shows_everything(tmp_path: Path, browser: Browse
         assert not it.page.locator(".tools:visible").count()
 
 
+def test_on_paper_there_is_nothing_to_click_and_nothing_is_hidden(tmp_path: Path, browser: Browser) -> None:
+    (tmp_path / "page.html").write_text(page(run_of(result("A2"), result("B5")), tmp_path))
+    with opened(browser, tmp_path / "page.html") as it:
+        assert it.page.locator(".tools:visible").count() == 1
+        it.page.emulate_media(media="print")
+        it.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert it.page.locator(".tools:visible").count() == 0
+        assert it.page.locator("details").count() == it.page.locator("details[open]").count() > 0
+
+
 def test_nothing_gets_onto_the_page_as_markup(tmp_path: Path, browser: Browser) -> None:
     """Names, notes, reasons, formulas, whatever a record or data may hold."""
     evil = Evidence([Check(EVIL, 1e-16, 1e-13, EVIL)], [Control(EVIL, 1.0, 0.5)], {}, EVIL)

@@ -1,12 +1,14 @@
 """`multires train` as a user runs it: a run in a folder, killed and resumed, on one process and on two, and wrong calls."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -55,24 +57,39 @@ def losses(folder: Path) -> list[float]:
     return [record["loss"] for record in records if record["record"] == "step"]
 
 
-def test_killed_twenty_times_it_resumes_bit_for_bit(tmp_path: Path) -> None:
+def test_killed_twenty_times_it_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    clean = multiprocessing.get_context("forkserver")  # starts processes that have imported everything
+    clean.set_forkserver_preload(["analysis.cli", "analysis.runs", "multires.training"])
+
+    def begin(*arguments: str) -> BaseProcess:
+        process = clean.Process(target=main, args=(["train", "unet", "denoise", *arguments],))
+        process.start()
+        return process
+
+    def end(process: BaseProcess) -> None:
+        process.join(900)
+        assert process.exitcode == 0
+
     steps = ["--steps", "1500", "--save-every", "2"]
-    finish(start("denoise", *TINY, *steps, "--out", str(tmp_path / "whole")))
+    end(begin(*TINY, *steps, "--out", str(tmp_path / "whole")))
     folder, moments = tmp_path / "half", random.Random(0)
     for _ in range(KILLS):
         begun = (folder / runs.CONFIG).exists()
         size = (folder / "log.jsonl").stat().st_size if (folder / "log.jsonl").exists() else 0
-        process = start("denoise", *(["--resume", str(folder)] if begun else [*TINY, *steps, "--out", str(folder)]))
+        process = begin(*(["--resume", str(folder)] if begun else [*TINY, *steps, "--out", str(folder)]))
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.is_alive() and time.monotonic() < deadline:
             if (folder / "log.jsonl").exists() and (folder / "log.jsonl").stat().st_size != size:
                 break
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.3))
-        assert process.poll() is None, process.communicate()[1]  # it was still at work, or this test would prove nothing
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    finish(start("denoise", "--resume", str(folder)))
+        assert process.is_alive()  # it was still at work, or this test would prove nothing
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    end(begin("--resume", str(folder)))
     whole, half = load_file(tmp_path / "whole" / runs.WEIGHTS), load_file(folder / runs.WEIGHTS)
     assert whole.keys() == half.keys()
     assert all(torch.equal(whole[name], half[name]) for name in whole)

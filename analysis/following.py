@@ -1,0 +1,197 @@
+"""What becomes of activations while a network runs: followed as functions of one of them, call by call.
+
+`Follower` sees every call of a torch function inside the forward. It knows which tensors are constants (parameters, buffers, what
+is made of these alone) and which are functions of one activation (`analysis.tape`) that nothing else has read yet.
+"""
+
+import sys
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
+
+from analysis.calls import ELEMENTWISE, FACTORIES, POINTWISE, RANDOM
+from analysis.tape import SOURCE, Value, leaves, mapped
+
+NOT_THE_USERS = (str(Path(torch.__file__).parent), __file__, str(Path(__file__).with_name("sites.py")))
+
+
+class Follower(TorchFunctionMode):
+    """Follows activations through the forwards of `model`; a context manager that leaves the model as it was.
+
+    `constants` has the tensors that are no activations, and whether they were learned; `pending` the function that each tensor
+    is of its activation.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        parameters = list(model.parameters())
+        # where everything is frozen, freezing tells nothing about what was learned
+        frozen = any(p.requires_grad for p in parameters)
+        self.constants: Any = WeakIdKeyDictionary({p: p.requires_grad or not frozen for p in parameters})
+        plain = (item for module in model.modules() for item in leaves(vars(module)) if type(item) is Tensor)
+        self.constants.update(dict.fromkeys([*model.buffers(), *plain], False))
+        self.pending: Any = WeakIdKeyDictionary()
+        self.running: list[tuple[str, nn.Module]] = []
+        self.model = model
+        self.hooks: list[RemovableHandle] = []
+
+    @abstractmethod
+    def site(self, value: Value, output: Tensor) -> bool:
+        """Report a followed value that ends here, if it is one of those looked for."""
+
+    def __enter__(self) -> Self:
+        for name, module in self.model.named_modules():
+            self.hooks.append(module.register_forward_pre_hook(lambda module, _, name=name: self.running.append((name, module))))
+            self.hooks.append(module.register_forward_hook(lambda _, args, result: self.leave(result), always_call=True))
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        for hook in self.hooks:
+            hook.remove()
+
+    def leave(self, result: Any) -> None:
+        """A module ends: what it hands on as a site is one."""
+        with torch._C.DisableTorchFunction():
+            for tensor in tensors_of(result):
+                value = self.pending.get(tensor)
+                if value is not None and self.site(value, tensor):
+                    del self.pending[tensor]
+        self.running.pop()
+
+    def known(self, name: str, result: Any, tensors: list[Tensor]) -> None:
+        """Results of constants alone are constants."""
+        constant = name not in RANDOM and (name in FACTORIES or all(tensor in self.constants for tensor in tensors))
+        learned = name not in FACTORIES and any(self.constants.get(tensor, False) for tensor in tensors)
+        for tensor in tensors_of(result) if name != "get" or constant else ():
+            self.pending.pop(tensor, None)
+            if constant:
+                self.constants[tensor] = learned
+            else:
+                self.constants.pop(tensor, None)
+
+    def close(self, tensors: list[Tensor]) -> None:
+        """Something else reads these tensors: what has become of them so far is all there is."""
+        for tensor in tensors:
+            value = self.pending.pop(tensor, None)
+            if value is not None:
+                with torch._C.DisableTorchFunction():
+                    self.site(value, tensor)
+
+    def settle(self, name: str, tensors: list[Tensor]) -> None:
+        """A resampling is complete where a function of each value follows, or, with all sides changed, a padding."""
+        with torch._C.DisableTorchFunction():
+            for tensor in tensors:
+                value = self.pending.get(tensor)
+                pairs = () if value is None else zip(value.source.shape[2:], tensor.shape[2:], strict=False)
+                if value is not None and (name != "pad" or all(n != m for n, m in pairs)) and self.site(value, tensor):
+                    del self.pending[tensor]
+
+    def sources(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The different activations that tensors are functions of."""
+        found: list[Tensor] = []
+        for tensor in tensors:
+            if tensor not in self.constants:
+                value = self.pending.get(tensor)
+                source = tensor if value is None else value.source
+                if not any(source is other for other in found):
+                    found.append(source)
+        return found
+
+    def one_source(self, name: str, tensors: list[Tensor], args: Any, kwargs: Any) -> bool:
+        """Whether the call makes a function of one activation that is worth following."""
+        sources = self.sources(tensors)
+        if len(sources) != 1 or not sources[0].is_floating_point():
+            return False
+        if name in POINTWISE and (kwargs.get("inplace") or True in args[1:]):
+            return False
+        if name == "pad" and len(args) > 1 and len(args[1]) > 2 * (tensors[0].ndim - 2):  # of channels
+            return False
+        if name == "setitem" or name.endswith("_"):
+            written = tensors[0]
+            return written in self.pending or (written in self.constants and not written._is_view())
+        return name not in ELEMENTWISE | POINTWISE or any(tensor in self.pending for tensor in tensors)
+
+    def value(self, name: str, func: Any, args: Any, kwargs: Any, source: Tensor, several: bool = False) -> Value:
+        """The call as a function of its source."""
+
+        def given(item: Any) -> Any:
+            if not isinstance(item, Tensor):
+                return item
+            return self.pending.get(item, SOURCE if item is source else item)
+
+        tensors = [t for t in tensors_of((args, kwargs)) if t is not source]
+        # weights that another network gives are as good as learned
+        learned = any(self.pending[t].learned if t in self.pending else self.constants.get(t, True) for t in tensors)
+        path, module = self.running[-1]
+        return Value(
+            source, name, func, mapped(given, args), mapped(given, kwargs), 0 if several else None, path, _line(module), learned
+        )
+
+    def follow(self, name: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        """Make a call whose result is a function of one activation."""
+        source = self.sources(tensors)[0]
+        pure = _assigned if name == "setitem" else getattr(Tensor, name[:-1]) if name.endswith("_") else func
+        held = args
+        if pure is not func and tensors[0] in self.constants:  # what it held before belongs to the value
+            held = (tensors[0].clone(), *args[1:])
+            self.constants[held[0]] = self.constants.pop(tensors[0])
+        value = self.value(name.removesuffix("_"), pure, held, kwargs, source)
+        result = func(*args, **kwargs)
+        several = isinstance(result, tuple | list)
+        for index, tensor in enumerate(result if several else [tensors[0] if name == "setitem" else result]):
+            if isinstance(tensor, Tensor) and tensor is not source and (tensor.is_floating_point() or tensor.is_complex()):
+                self.pending[tensor] = _picked(value, index) if several else value
+        return result
+
+    def other(self, name: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        """Make a call that is not followed: what it reads is closed, what it makes of constants is one."""
+        # True may be an inplace=True
+        if name.endswith("_") or name == "setitem" or "out" in kwargs or any(item is True for item in leaves((args, kwargs))):
+            self.close(tensors + [tensor for tensor, value in self.pending.items() if any(value.source is t for t in tensors)])
+            if any(tensor not in self.constants for tensor in tensors):  # may have been written to, through a view
+                places = {tensor.untyped_storage().data_ptr() for tensor in tensors[:1] if tensor in self.constants}
+                for known in [c for c in self.constants if places and c.untyped_storage().data_ptr() in places]:
+                    if not isinstance(known, nn.Parameter):
+                        del self.constants[known]
+        result = func(*args, **kwargs)
+        if any(True for _ in tensors_of(result)) or name == "setitem":  # not where only a shape was asked for
+            self.close(tensors)
+            self.known(name, tensors[0] if name == "setitem" else result, tensors)
+        return result
+
+
+def _assigned(base: Tensor, index: Any, value: Any) -> Tensor:
+    base = base.clone()
+    base[index] = value
+    return base
+
+
+def _picked(value: Value, index: int) -> Value:
+    return Value(value.source, value.name, value.function, value.args, value.kwargs, index, value.path, value.line, value.learned)
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """The tensors among arguments or results, nested ones in order."""
+    return (item for item in leaves(value) if isinstance(item, Tensor))
+
+
+def _line(module: nn.Module) -> tuple[str, int] | None:
+    """File and line in the forward of the running module; where that is torch's, of the innermost caller outside torch."""
+    innermost, frame = None, sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "_run_traced":
+        file = frame.f_code.co_filename
+        if not file.startswith(NOT_THE_USERS):
+            innermost = innermost or (file, frame.f_lineno)
+            if frame.f_code.co_name == "forward" and frame.f_locals.get("self") is module:
+                return file, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return innermost
