@@ -20,6 +20,7 @@ from multires.patches import split
 from multires.unet import UNet
 
 SEEDS = (0, 1, 2)
+ORTHOGONAL = ("db2", "db3", "sym4", "coif1")
 POOLINGS = ("average", *filters.WAVELETS[1:], "max", "strided")
 LEVEL = 0.95
 Row = dict[str, Any]
@@ -27,24 +28,28 @@ Row = dict[str, Any]
 
 def grid() -> dict[str, Run]:
     """Every pooling filter of the dictionary, and max and strided pooling, with each seed; the first seed's runs come first."""
+    return {f"{name}-{seed}": _run(name, seed) for seed in SEEDS for name in POOLINGS}
+
+
+def synthesis_grid() -> dict[str, Run]:
+    """The orthogonal filters with upsampling by their own synthesis, where the others have that of Haar: nearest neighbours."""
+    runs = {f"{name}+synthesis-{seed}": _run(name, seed) for seed in SEEDS for name in ORTHOGONAL}
+    return {name: replace(run, model=replace(run.model, upsampling="synthesis")) for name, run in runs.items()}
+
+
+def _run(name: str, seed: int) -> UNetRun:
     preset = PRESETS["denoise"]
-    return {
-        f"{name}-{seed}": replace(
-            preset,
-            model=replace(preset.model, pooling=filters.pooling(name)),
-            training=replace(preset.training, seed=seed, save_every=250),
-        )
-        for seed in SEEDS
-        for name in POOLINGS
-    }
+    return replace(
+        preset,
+        model=replace(preset.model, pooling=filters.pooling(name)),
+        training=replace(preset.training, seed=seed, save_every=250),
+    )
 
 
 def rows(folders: dict[str, Path]) -> Iterator[Row]:
     """Identify the basis in each finished run; a row for each pooling, weights, side and level, over the seeds."""
-    for pooling in POOLINGS:
-        found = [_measured(folder) for name, folder in folders.items() if name.rpartition("-")[0] == pooling]
-        if found:
-            yield from _rows_of(pooling, found)
+    for pooling in dict.fromkeys(name.rpartition("-")[0] for name in folders):
+        yield from _rows_of(pooling, [_measured(folder) for name, folder in folders.items() if name.rpartition("-")[0] == pooling])
 
 
 def _measured(folder: Path) -> Row:
@@ -78,7 +83,7 @@ def similarity(net: UNet, other: UNet, levels: int, inputs: Tensor) -> dict[tupl
 
 
 def _rows_of(pooling: str, found: list[Row]) -> Iterator[Row]:
-    own = "haar" if pooling == "average" else pooling if pooling in filters.WAVELETS else None
+    own = _own(pooling)
     for weights in ("trained", "untrained", "random"):
         for side in ("encoder", "decoder"):
             for level in range(len(found[0][weights][side].unexplained)):
@@ -100,6 +105,12 @@ def _rows_of(pooling: str, found: list[Row]) -> Iterator[Row]:
                 }
 
 
+def _own(pooling: str) -> str | None:
+    """The wavelet of a pooling, if it has one."""
+    name = pooling.partition("+")[0]
+    return "haar" if name == "average" else name if name in filters.WAVELETS else None
+
+
 def over_seeds(values: list[float]) -> dict[str, float | None]:
     """The geometric mean with its 95 % t-interval over seeds, taken on logarithms; no interval for one seed."""
     logs = np.log(values)
@@ -110,9 +121,9 @@ def over_seeds(values: list[float]) -> dict[str, float | None]:
 
 
 def weights(_: str, name: str) -> str | None:
-    """The first seed's weights ship."""
+    """The first seed's weights ship, of the networks that claim C5 measures."""
     pooling, _, seed = name.rpartition("-")
-    return f"unet-{pooling}" if int(seed) == SEEDS[0] else None
+    return f"unet-{pooling}" if int(seed) == SEEDS[0] and pooling in POOLINGS else None
 
 
 HEADINGS = ("pooling", "side", "level", "seeds", "own: unexplained", "best other", "own best", "untrained", "1 - CKA")
@@ -131,12 +142,12 @@ def table(rows: list[Row]) -> tuple[tuple[str, ...], list[list[str]]]:
 
 def _compared(row: Row, before: Row) -> list[str]:
     """Own basis, best other, whether its own is best with every seed, the same untrained, and how alike the two networks are."""
-    own = "haar" if row["pooling"] == "average" else row["pooling"]
+    own = _own(row["pooling"])
     values = row["unexplained"]
     other = min((name for name in values if name != own), key=lambda name: float(values[name]["mean"]))
     shown = f"{scientific(values[other]['mean'])} {other}"
     cka = scientific(float(np.mean(row["one_minus_cka"])))
-    if own not in values:
+    if own is None:
         return ["-", shown, "-", f"{scientific(min(v['mean'] for v in before['unexplained'].values()))}", cka]
     mean, low, high = (values[own][name] for name in ("mean", "low", "high"))
     interval = f" ({scientific(low)} to {scientific(high)})" if low is not None else ""

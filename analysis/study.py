@@ -37,7 +37,7 @@ class Study:
 STUDIES = {
     "unet-basis": Study(
         "C5",
-        {"small": basis_study.grid},
+        {"small": basis_study.grid, "synthesis": basis_study.synthesis_grid},
         basis_study.rows,
         basis_study.table,
         basis_study.weights,

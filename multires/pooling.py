@@ -107,6 +107,25 @@ def lowpass(x: Tensor, taps: Sequence[float]) -> Tensor:
     taps are PyWavelets' `Wavelet(name).dec_lo` (they sum to sqrt 2); the result is the approximation of `pywt.dwtn(x,
     name, 'periodization')` divided by $2^{d/2}$. With the taps of 'haar' this is average pooling.
     """
+    return _separable(x, [tap / math.sqrt(2) for tap in reversed(taps)], origin=_origin(taps))
+
+
+def synthesis(x: Tensor, taps: Sequence[float]) -> Tensor:
+    r"""One step up: $2^d$ times the adjoint of `lowpass`, which keeps constants. With the taps of 'haar' this is embedding.
+
+    For an orthogonal wavelet it is the synthesis from an approximation alone, $2^{d/2}$ times `pywt.idwtn({'aa': x}, name,
+    'periodization')`, and `lowpass` takes it back: $\mathrm{lowpass}(\mathrm{synthesis}\,x) = x$.
+    """
+    origin = _origin(taps)
+    for axis in range(2, x.ndim):
+        x = torch.stack([x, torch.zeros_like(x)], axis + 1).flatten(axis, axis + 1)
+        side = x.shape[axis]
+        wide = _wrapped(x, axis, origin - len(taps) + 1, side + len(taps) - 1)
+        x = functools.reduce(torch.add, (math.sqrt(2) * tap * wide.narrow(axis, k, side) for k, tap in enumerate(taps)))
+    return x
+
+
+def _origin(taps: Sequence[float]) -> int:
     if len(taps) < 2 or len(taps) % 2:
         raise MultiresError(f"{len(taps)} taps: PyWavelets' low-pass filters have an even number of taps, 2 or more")
-    return _separable(x, [tap / math.sqrt(2) for tap in reversed(taps)], origin=len(taps) // 2 - 1)
+    return len(taps) // 2 - 1

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from multires.configs import UNetConfig
 from multires.errors import MultiresError
-from multires.pooling import average, blur, lowpass, maximum, subsample
+from multires.pooling import average, blur, lowpass, maximum, subsample, synthesis
 from multires.spaces import embed, require_levels
 
 Pooling = Callable[[Tensor], Tensor]
@@ -98,6 +98,10 @@ class UNet(nn.Module):
         self.pools = nn.ModuleList(pool(width) for width in widths[:-1])
         self.widen = nn.ModuleList(mix(fine, coarse) for fine, coarse in pairs)
         self.narrow = nn.ModuleList(mix(coarse, fine) for fine, coarse in pairs)
+        taps = config.pooling
+        self.upsample: Pooling = embed
+        if config.upsampling == "synthesis" and not isinstance(taps, str):
+            self.upsample = partial(synthesis, taps=taps)
         self.skips = nn.ModuleList(nn.Identity() for _ in pairs)
         join = config.skips == "concatenate"
         self.join = nn.ModuleList(mix(2 * fine, fine) if join else nn.Identity() for fine in widths[:-1])
@@ -119,7 +123,7 @@ class UNet(nn.Module):
             state = self.widen[level](self.pools[level](state))
         state = self.encoder[-1](state)
         for level in reversed(range(self.config.levels)):
-            state = embed(self.narrow[level](state))
+            state = self.upsample(self.narrow[level](state))
             if self.config.skips != "none":
                 skip = self.skips[level](activations[level])
                 state = self.join[level](torch.cat([state, skip], 1)) if self.config.skips == "concatenate" else state + skip

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from multires import MultiresError
-from multires.pooling import average, blur, lowpass, maximum, project, strided_convolution, subsample
+from multires.pooling import average, blur, lowpass, maximum, project, strided_convolution, subsample, synthesis
 from multires.spaces import dimension, embed, inner, norm
 from tests.strategies import fields, tolerance
 
@@ -131,6 +131,24 @@ def test_lowpass_is_pywavelets_approximation(name: str, d: int, side: int) -> No
     expected = pywt.dwtn(x, name, "periodization", axes=range(-d, 0))["a" * d] * 2 ** (-d / 2)
     found = lowpass(torch.from_numpy(x), taps)
     assert np.abs(found.numpy() - expected).max() <= 1e-14 * len(taps) ** d
+
+
+@pytest.mark.parametrize("name", ["haar", "db2", "sym4", "coif1", "db8"])
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("side", [1, 2, 8])
+def test_synthesis_is_pywavelets_of_an_approximation_alone(name: str, d: int, side: int) -> None:
+    x, taps = np.random.default_rng(side).standard_normal((2, 2, *[side] * d)), pywt.Wavelet(name).dec_lo
+    found = synthesis(torch.from_numpy(x), taps)
+    expected = pywt.idwtn({"a" * d: x}, name, "periodization", axes=range(-d, 0)) * 2 ** (d / 2)
+    assert np.abs(found.numpy() - expected).max() <= 1e-14 * len(taps) ** d
+    assert np.abs(lowpass(found, taps).numpy() - x).max() <= 1e-9  # as orthogonal as the taps are tabulated
+    assert name != "haar" or torch.equal(found.float(), embed(torch.from_numpy(x).float()))
+
+
+@pytest.mark.parametrize("name", WAVELETS)
+def test_synthesis_is_the_adjoint_of_the_lowpass_filter(name: str) -> None:
+    taps, (x, y) = pywt.Wavelet(name).dec_lo, (torch.randn(1, 1, n, n, dtype=torch.float64) for n in (8, 4))
+    assert float((lowpass(x, taps) * y).sum()) == pytest.approx(float((x * synthesis(y, taps)).sum()) / 4)
 
 
 @pytest.mark.claim("B6")

@@ -242,6 +242,20 @@ def test_poolings_that_do_not_fit_are_refused() -> None:
         UNet(UNetConfig(widths=(2, 2), pooling=(0.5, 0.5, 0.5)))(torch.ones(1, 1, 4, 4))
 
 
+def test_synthesis_gives_what_is_pooled_its_own_wavelet_back() -> None:
+    config = UNetConfig(channels=3, widths=(3, 3, 3), pooling=DB2, skips="none", upsampling="synthesis")
+    x = normal(2, 3, 16, 16)
+    coarse, *details = pywt.wavedec2(x.numpy(), "db2", "periodization", 2)
+    alone = pywt.waverec2([coarse, *(tuple(np.zeros_like(band) for band in level) for level in details)], "db2", "periodization")
+    assert close(transparent(config)(x), torch.from_numpy(alone))
+
+
+@pytest.mark.parametrize("pooling", ["average", "strided", (0.5, 0.5), tuple(pywt.Wavelet("bior2.2").dec_lo)])
+def test_synthesis_takes_the_filter_of_an_orthogonal_wavelet(pooling: str | tuple[float, ...]) -> None:
+    with pytest.raises(MultiresError, match=r"^upsampling = 'synthesis': pooling has to be the filter of an orthogonal wavelet"):
+        UNetConfig(pooling=pooling, upsampling="synthesis")
+
+
 @given(fields(coarsest=1), st.data())
 def test_haar_unet_is_pywavelets_transform_on_its_activations(one: list[Tensor], data: st.DataObject) -> None:
     (x,), d = one, dimension(one[0])
