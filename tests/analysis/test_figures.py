@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import claims, figures
@@ -62,15 +61,22 @@ def test_figures_of_networks_and_diffusions_draw_and_have_a_caption(id: str, mea
 
 def test_the_matrices_of_bases_show_the_evidence_and_outline_the_own_basis(measured: dict[str, Evidence]) -> None:
     arrays = measured["C5"].arrays
-    matrices = [axes for axes in figures.draw("C5", measured["C5"]).findobj(Axes) if axes.get_images()]
-    assert len(matrices) == 6 * 3  # sides and states by levels
+    matrices = [axes for axes in figures.draw("C5", measured["C5"]).axes if axes.get_images()]
     order = [(side, state) for side in ("encoder", "decoder") for state in ("untrained", "random", "trained")]
-    for k, axes in enumerate(matrices):
-        side, state = order[k // 3]
-        shown = axes.get_images()[0].get_array()
-        assert np.array_equal(shown, np.maximum(arrays[f"{state}_{side}_unexplained"][:, k % 3 + 1], SMALLEST))
-        assert len(axes.patches) == len(arrays["wavelets"])
-        assert [patch.get_xy() for patch in axes.patches] == [(i - 0.5, i - 0.5) for i in range(len(axes.patches))]
+    width = len(arrays["wavelets"])
+    for axes, (side, state) in zip(matrices, order, strict=True):
+        shown = np.ma.getdata(axes.get_images()[0].get_array())
+        for k in range(3):
+            level = slice(k * (width + 1), k * (width + 1) + width)
+            assert np.array_equal(shown[:, level], np.maximum(arrays[f"{state}_{side}_unexplained"][:, k + 1], SMALLEST))
+        assert np.isnan(shown[:, width :: width + 1]).all()
+        assert shown.shape[1] == 3 * width + 2
+        outlined = {(k * (width + 1) + i - 0.5, i - 0.5) for k in range(3) for i in range(width)}
+        assert {patch.get_xy() for patch in axes.patches} == outlined
+        (dots,) = axes.get_lines()
+        blocks = (shown[:, k * (width + 1) :][:, :width] for k in range(3))
+        best = {(k * (width + 1) + column, row) for k, block in enumerate(blocks) for row, column in enumerate(block.argmin(1))}
+        assert set(zip(*dots.get_data(), strict=True)) == best
 
 
 def test_the_skip_matrices_write_every_number(measured: dict[str, Evidence]) -> None:

@@ -46,8 +46,7 @@ def whole(measured: dict[str, Evidence], tmp_path_factory: pytest.TempPathFactor
     return folder / "report.html"
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_the_page_is_whole_accessible_and_keeps_to_itself(whole: Path, browser: Browser, width: int, scheme: str) -> None:
     assert whole.stat().st_size < 8e6
     with opened(browser, whole, width, scheme) as it:  # type: ignore[arg-type]
