@@ -1,25 +1,32 @@
 """What the docs take from studies' tables: the paragraph on what training changes, and the page with the whole table.
 
-analysis/records/unet-basis.json is what `multires study unet-basis --json` wrote, at three digits.
+analysis/records/unet-basis.json is what `multires study unet-basis --json` wrote, at three digits; unet-basis-synthesis.json the same
+with `--size synthesis`.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from analysis import filters
+from analysis import basis_study, filters
 from analysis.terminal import scientific
 
 Row = dict[str, Any]
-ROWS: list[Row] = json.loads((Path(__file__).parents[1] / "analysis/records/unet-basis.json").read_text())["rows"]
+RECORDS = Path(__file__).parents[1] / "analysis/records"
+ROWS: list[Row] = json.loads((RECORDS / "unet-basis.json").read_text())["rows"]
+SYNTHESIS: list[Row] = json.loads((RECORDS / "unet-basis-synthesis.json").read_text())["rows"]
+ORTHOGONAL = {name: f"{name}+synthesis" for name in basis_study.ORTHOGONAL}
+"""Poolings by the filter of an orthogonal wavelet, and what they are called where that wavelet's synthesis goes up again."""
 OWN = {name: "haar" if name == "average" else name for name in ("average", *filters.WAVELETS[1:])}
+OWN |= {both: name for name, both in ORTHOGONAL.items()}
 
 
 def chosen(weights: str, side: str, levels: range, poolings: list[str]) -> list[Row]:
     """The rows of some networks."""
     return [
         row
-        for row in ROWS
+        for row in ROWS + SYNTHESIS
         if (row["weights"], row["side"]) == (weights, side) and row["level"] in levels and row["pooling"] in poolings
     ]
 
@@ -52,7 +59,7 @@ def interval(row: Row) -> str:
 
 def paragraph() -> str:
     """What training changes, in numbers."""
-    coarse, every, filtered = range(2, 5), range(1, 5), list(OWN)
+    coarse, every, filtered = range(2, 5), range(1, 5), ["average", *filters.WAVELETS[1:]]
     wavelets = filtered[1:]
     encoder, before = (chosen(weights, "encoder", coarse, filtered) for weights in ("trained", "untrained"))
     noise = chosen("random", "encoder", coarse, filtered)
@@ -75,11 +82,43 @@ approximations of the output better than those of any other basis at {agreeing(h
 {agreeing(haar_before)} at random; at level 4 the unexplained fraction falls from {interval(haar_before[3])} to {interval(haar[3])}, at level 1
 from {interval(haar_before[0])} to {interval(haar[0])}, so the finer states hold them only roughly. With the other six filters the own
 basis is the best at levels 3 and 4 in {agreeing(deep)} cases ({agreeing(deep_before)} at random), and at levels 1 and 2 in
-{agreeing(fine)}: there Haar or a neighbouring wavelet does better. A likely reason, which this study does not test, is that upsampling
-by nearest neighbours is Haar's synthesis whatever the pooling was. Max and strided pooling leave {scientific(min(none[1]))} or more unexplained in every basis at levels 2 to 4
-({scientific(min(none[0]))} or more at random). So "average-pooling U-Nets learn a Haar basis" holds in this form: the architecture fixes
+{agreeing(fine)}: there Haar or a neighbouring wavelet does better. {upsampling()}
+Max and strided pooling leave {scientific(min(none[1]))} or more unexplained in every basis at levels 2 to 4 ({scientific(min(none[0]))} or more at random). So "average-pooling U-Nets learn a Haar basis" holds in this form: the architecture fixes
 the basis of the encoder, and training brings the decoder to it. The [whole table](unet-basis.md) has the cells that disagree.
 """
+
+
+def upsampling() -> str:
+    """How much of the decoder's disagreement is due to nearest neighbours."""
+
+    def cases(level: int, poolings: Iterable[str]) -> list[Row]:
+        return chosen("trained", "decoder", range(level, level + 1), list(poolings))
+
+    def agree(poolings: Iterable[str]) -> str:
+        return ", ".join(agreeing(cases(level, poolings)) for level in range(1, 5))
+
+    last = [row for level in (1, 2) for row in cases(level, ORTHOGONAL.values())]
+    return f"""*The way up is a part of the
+reason*: nearest neighbours are Haar's synthesis whatever the pooling was. With the synthesis of the pooling's own wavelet instead
+(`--size synthesis`: the four orthogonal filters, {len(last[0]["seeds"])} seeds) the own basis is the best at levels 1 to 4 in
+{agree(ORTHOGONAL.values())} cases, from {agree(ORTHOGONAL)}. Where it still is not, bases hardly differ: at levels 1 and 2
+{spread(own(last))} is unexplained in the own basis and {spread(others(last))} in the best other."""
+
+
+def synthesis_table() -> str:
+    """The decoder of networks with either upsampling."""
+    lines = [
+        "| pooling | level | own basis, nearest | best other | own best, every seed | own basis, synthesis | best other | own best, every seed |",
+        "|---" * 8 + "|",
+    ]
+    for name, both in ORTHOGONAL.items():
+        for level in range(1, 5):
+            cells = [name, str(level)]
+            for pooling in (name, both):
+                (row,) = chosen("trained", "decoder", range(level, level + 1), [pooling])
+                cells += [interval(row), scientific(others([row])[0]), "yes" if row["own_is_best"] else "**no**"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def table() -> str:
@@ -122,4 +161,11 @@ which the stem, a convolution of width 3, supplies. So both are carried to round
 of the two the blocks happened to disturb less. No other filter of the dictionary is so short, which is why claim C5 starts at level 2.
 
 {chr(10).join(lines)}
+
+## Upsampling
+
+The decoder where states are taken up by repeating each value (nearest neighbours, as above), and by the synthesis of the pooling's own
+wavelet (`multires study unet-basis --size synthesis --json analysis/records/unet-basis-synthesis.json`).
+
+{synthesis_table()}
 """

@@ -93,7 +93,7 @@ def test_the_figure_joins_shared_and_unshared_networks() -> None:
     ("arguments", "line"),
     [
         (("weight-sharing", "--size", "huge"), "--size huge: this study has small, digits, full"),
-        (("unet-basis", "--size", "digits"), "--size digits: this study has small"),
+        (("unet-basis", "--size", "digits"), "--size digits: this study has small, synthesis"),
         (("unet-basis", "--figure", "x.png"), "--figure: unet-basis draws none"),
         (("state-norm", "--figure", "x.png"), "--figure: state-norm draws none"),
     ],

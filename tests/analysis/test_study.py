@@ -48,6 +48,20 @@ def test_the_grid_is_every_filter_max_and_strided_with_three_seeds() -> None:
     assert len(grid["db3-0"].model.pooling) == 6
 
 
+def test_with_synthesis_nothing_but_the_way_up_is_another() -> None:
+    grid, nearest = basis_study.synthesis_grid(), basis_study.grid()
+    assert len(grid) == 12
+    for name, run in grid.items():
+        pooling, _, seed = name.partition("+synthesis-")
+        assert run.model.upsampling == "synthesis"
+        assert replace(run, model=replace(run.model, upsampling="nearest")) == nearest[f"{pooling}-{seed}"]
+        assert basis_study.weights("synthesis", name) is None  # claim C5 measures networks that repeat values
+    rows = json.loads((Path(basis_study.__file__).parent / "records/unet-basis-synthesis.json").read_text())["rows"]
+    for line in basis_study.table(rows)[1]:
+        assert line[0].partition("+")[0] not in line[5]  # the best other is another than the pooling's own
+        assert line[6] in ("yes", "no")
+
+
 def test_shards_share_the_grid_and_resume(small: dict[str, UNetRun], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "study"
     assert called("--out", str(folder), "--shard", "1/2") == 0
