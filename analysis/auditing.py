@@ -13,6 +13,7 @@ random ones. `analysis.sites` finds the sites, `analysis.resampling` measures th
 import contextlib
 import copy
 import dataclasses
+import itertools
 import math
 import random
 import time
@@ -104,6 +105,7 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
         net = _copied(model)
         found = _Pass(net, args, kwargs, measured=True)
         sites = found.sites
+        notes += found.unseen
         survivals = passage.survival(lambda a, k: _Pass(net, a, k, keep=True).outputs, args, kwargs, image, sites, notes)
         readouts = passage.readouts(image, found.output, found.coarse, sites, notes)
         notes.append(redraw(net))
@@ -134,6 +136,9 @@ def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
         if compiled(module):
             where = f"module {name!r}" if name else "the model"
             raise MultiresError(f"{where} is compiled: nothing inside is seen; pass the module as it was before torch.compile")
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_meta:
+            raise MultiresError(f"{name} is on the meta device, where tensors hold no values: load the weights first")
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return (tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)), {}
@@ -183,7 +188,7 @@ class _Pass:
         self.coarse: list[Tensor] = []
         args, kwargs = mapped(_cloned, args), mapped(_cloned, kwargs)
         torch.manual_seed(SEED)
-        with torch.no_grad(), Tracer(net, self.report):
+        with torch.no_grad(), Tracer(net, self.report) as tracer:
             try:
                 self.output = _run_traced(net, args, kwargs)
             except MultiresError:
@@ -191,6 +196,7 @@ class _Pass:
             except Exception as error:
                 shapes = ", ".join(str(tuple(x.shape)) for x in leaves((args, kwargs)) if isinstance(x, Tensor))
                 raise MultiresError(f"{type(net).__name__} raised {summary(error)} (inputs of shape {shapes})") from None
+        self.unseen = [f"{where}: what resamples there is not found" for where in tracer.unseen]
 
     def report(self, site: Found) -> None:
         """Measure a site while its activations are there, and keep figures alone."""

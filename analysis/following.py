@@ -7,6 +7,7 @@ is made of these alone) and which are functions of one activation (`analysis.tap
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +39,9 @@ class Follower(TorchFunctionMode):
         plain = (item for module in model.modules() for item in leaves(vars(module)) if type(item) is Tensor)
         self.constants.update(dict.fromkeys([*model.buffers(), *plain], False))
         self.pending: Any = WeakIdKeyDictionary()
+        self.made: Any = WeakIdKeyDictionary()  # inputs and results: what anything else is made of was not seen
+        self.unseen: dict[str, None] = {}
+        self.batches: set[int] = set()  # of the inputs
         self.running: list[tuple[str, nn.Module]] = []
         self.model = model
         self.hooks: list[RemovableHandle] = []
@@ -46,9 +50,32 @@ class Follower(TorchFunctionMode):
     def site(self, value: Value, output: Tensor) -> bool:
         """Report a followed value that ends here, if it is one of those looked for."""
 
+    @abstractmethod
+    def call(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        """Make a call of a torch function of that name inside the forward."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Make the call, and note where an activation comes from nowhere or leaves torch."""
+        kwargs = kwargs or {}
+        if not self.running:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", "").removesuffix(".default")  # as exported graphs call functions
+        name = name.strip("_") if name.startswith("__") else name.removesuffix("_with_indices")
+        for tensor in tensors_of((args, kwargs)):
+            if tensor.ndim > 2 and tensor.is_floating_point() and tensor not in self.constants:
+                where = f"{type(self.running[-1][1]).__name__} {self.running[-1][0]!r}"
+                if tensor not in self.made and len(tensor) in self.batches:  # else a constant: torch.from_numpy is not seen either
+                    self.unseen[f"{where}: {name} reads what no call of torch was seen to make"] = None
+                elif name in ("numpy", "array", "tolist"):
+                    self.unseen[f"{where}: an activation leaves torch ({name})"] = None
+        result = self.call(name, func, args, kwargs)
+        self.made.update(dict.fromkeys(tensors_of(result), True))
+        return result
+
     def __enter__(self) -> Self:
         for name, module in self.model.named_modules():
-            self.hooks.append(module.register_forward_pre_hook(lambda module, _, name=name: self.running.append((name, module))))
+            enter = partial(self.enter, name)
+            self.hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
             self.hooks.append(module.register_forward_hook(lambda _, args, result: self.leave(result), always_call=True))
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -57,6 +84,14 @@ class Follower(TorchFunctionMode):
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
         for hook in self.hooks:
             hook.remove()
+
+    def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A module begins."""
+        if not self.running:
+            inputs = list(tensors_of((args, kwargs)))
+            self.made.update(dict.fromkeys(inputs, True))
+            self.batches = {len(x) for x in inputs if x.ndim > 2}
+        self.running.append((name, module))
 
     def leave(self, result: Any) -> None:
         """A module ends: what it hands on as a site is one."""

@@ -63,15 +63,10 @@ class Tracer(Follower):
         super().__init__(model)
         self.report = report
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def call(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         """Make the call, and follow what it returns."""
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "").removesuffix(".default")  # as exported graphs call functions
-        name = name.strip("_") if name.startswith("__") else name.removesuffix("_with_indices")
         tensors = list(tensors_of((args, kwargs)))
         family = name[:-2] if name[-2:] in ("1d", "2d", "3d") else name
-        if not self.running:
-            return func(*args, **kwargs)
         if family in RESAMPLERS:
             return self.resample(name, family, func, args, kwargs, tensors)
         if name in ENDS:

@@ -304,6 +304,8 @@ def test_the_model_is_left_as_it_was() -> None:
     )
     net.train()
     net[1].eval()
+    net[0].requires_grad_(False)
+    net[1].weight.grad = torch.ones(4)
     calls: list[int] = []
     net[0].register_forward_hook(lambda *_: calls.append(1) and None)
     x = X.clone()
@@ -315,7 +317,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
     hooks, training, names, tensors = state()
     generators = torch.get_rng_state(), audit_random_states()
-    gradients = [p.grad for p in net.parameters()]
+    gradients = [(p.requires_grad, p.grad) for p in net.parameters()]
     audit(net, x)
     assert state()[:3] == (hooks, training, names)
     for name, (place, version, value) in state()[3].items():
@@ -323,7 +325,8 @@ def test_the_model_is_left_as_it_was() -> None:
         assert torch.equal(value, tensors[name][2])
     assert torch.equal(torch.get_rng_state(), generators[0])
     assert audit_random_states() == generators[1]
-    assert [p.grad for p in net.parameters()] == gradients == [None, None, None, None]
+    assert [(p.requires_grad, p.grad) for p in net.parameters()] == gradients
+    assert [flag for flag, _ in gradients] == [False, False, True, True]
     assert torch.equal(x, X)
 
 
@@ -335,6 +338,44 @@ def test_two_audits_agree() -> None:
     net = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.Dropout(0.5), nn.Upsample(scale_factor=2))
     first, second = (audit(net, images(4, 4, 16, 16)).to_json() for _ in range(2))
     assert first | {"seconds": 0} == second | {"seconds": 0}
+
+
+@torch.jit.script
+def scripted_pool(x: torch.Tensor) -> torch.Tensor:
+    return functional.avg_pool2d(x, 2)
+
+
+class Through(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return functional.avg_pool2d(x, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (scripted_pool, "no call of torch was seen to make"),
+        (lambda x: torch.from_numpy(x.numpy()[..., ::2, ::2].copy()), "an activation leaves torch (numpy)"),
+        (lambda x: torch.tensor(x.tolist()), "an activation leaves torch (tolist)"),
+    ],
+)
+def test_what_cannot_be_seen_is_said(call: Any, said: str) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1), Apply(lambda _, x: call(x)), nn.Conv2d(4, 4, 3, 1, 1))
+    notes = [note for note in audit(net, X).notes if "is not found" in note]
+    assert any(said in note for note in notes)
+    assert all("Apply '1'" in note or "Conv2d '2'" in note for note in notes)
+
+
+def test_nothing_is_said_where_everything_is_seen() -> None:
+    frozen = Apply(lambda self, x: x * torch.from_numpy(np.ones((1, 4, 1, 1), "f4")) + self.bias)
+    frozen.bias = nn.Buffer(torch.ones(1, 4, 1, 1))
+    net = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3, 1, 1)),
+        nn.AvgPool2d(2),
+        frozen,
+        Apply(lambda _, x: Through.apply(x)),
+    )
+    assert not [note for note in audit(net, X).notes if "is not found" in note]
 
 
 # One clear line
@@ -355,6 +396,7 @@ def test_clear_lines() -> None:
     assert "(2, 4, 16, 16)" in refused(nn.Conv2d(3, 3, 3), X)
     assert "compiled" in refused(torch.compile(nn.AvgPool2d(2)), X)
     assert "module '0' is compiled" in refused(nn.Sequential(torch.compile(nn.AvgPool2d(2))), X)
+    assert "weight is on the meta device" in refused(nn.Conv2d(4, 4, 3, device="meta"), X)
     net = nn.AvgPool2d(2)
     net.stuck = (item for item in ())  # type: ignore[assignment] # no generator is copied
     assert "cannot be copied" in refused(net, X)
