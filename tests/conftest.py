@@ -42,3 +42,12 @@ def data_set(request: pytest.FixtureRequest) -> None:
     name = request.getfixturevalue("name")
     if not all(download.present(name, file) for file in download.SOURCES[name].files):
         pytest.skip(f"{name} is not on this machine: set MULTIRES_DATA, or run multires data fetch {name}")
+
+
+@pytest.fixture
+def warn_always() -> Iterator[None]:
+    """Let PyTorch give each of its warnings every time."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
