@@ -23,7 +23,6 @@ from tests.multires.loaded import noise, only, refused
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 BATCHES = [f"cifar-10-batches-bin/{part}.bin" for part in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")]
 RECORD = 1 + 3 * 32 * 32
-MEBIBYTE = 1 << 20
 pytestmark = pytest.mark.usefixtures("warn_always")
 
 
