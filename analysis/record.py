@@ -10,7 +10,6 @@ import platform
 import re
 import sys
 import zipfile
-import zlib
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.evidence import Check, Control, Evidence, Result, Statement, Verdict
+from analysis.evidence import GROUPS, Check, Control, Evidence, Result, Statement, Verdict
 from analysis.provenance import commit, versions
 from multires import _kernel, files, plain
 from multires.data import Images
@@ -134,9 +133,14 @@ def dumps(content: dict[str, Any]) -> bytes:
 def read(folder: Path) -> Run:
     """The record in a folder; raises MultiresError where there is none, where it is damaged, or of another version."""
     where = folder / EVIDENCE
-    if not where.exists():
+    if files.exists(folder) and folder.is_file():
+        raise MultiresError(f"{folder}: is a file; name the folder that multires verify wrote")
+    if not files.exists(where):
         raise MultiresError(f"{folder}: no {EVIDENCE} here; multires verify --out {folder} writes one")
-    content = files.read_json(where)
+    try:
+        content = files.read_json(where)
+    except MultiresError as error:
+        raise MultiresError(f"{error}; measure again: multires verify --out {folder}") from None
     found = content.get("format", 1) if isinstance(content, dict) else None
     if found != FORMAT:
         raise MultiresError(
@@ -168,7 +172,7 @@ class _Row:
 
 def _from_row(row: dict[str, Any], arrays: dict[str, np.ndarray], where: Path) -> Result:
     id = row["id"]
-    if not re.fullmatch(r"[A-Z][0-9]{1,3}", id):
+    if not re.fullmatch(rf"[{''.join(GROUPS)}][0-9]{{1,3}}", id):
         raise TypeError(f"{id!r} is no claim's id")
     at = f"{where}: {id}"
     said = plain.from_json(_Row, {field.name: row[field.name] for field in fields(_Row)}, at)
@@ -178,7 +182,9 @@ def _from_row(row: dict[str, Any], arrays: dict[str, np.ndarray], where: Path) -
     evidence = Evidence(checks, controls, arrays, said.note) if checks or controls else None
     # no one's word is taken for a verdict: it is what the numbers say
     judged = evidence.judge()[0] if evidence else "not supported"
-    if said.verdict not in (judged, "skipped"):
+    if not all(map(math.isfinite, (said.seconds, *(each.bound for each in checks), *(each.floor for each in controls)))):
+        raise TypeError("a bound, a floor or the seconds are not finite")
+    if said.verdict != judged and (evidence or said.verdict != "skipped"):
         raise MultiresError(f"{at}: damaged, said to be {said.verdict}, but its numbers say {judged}; measure it again")
     return Result(statement, said.verdict, said.reason, evidence, said.seconds)
 
@@ -189,11 +195,11 @@ def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as stream, np.load(stream) as stored:
-            return {name: stored[name] for name in stored.files}
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as members:
+            return {name.removesuffix(".npy"): np.lib.format.read_array(members.open(name)) for name in members.namelist()}
     except FileNotFoundError:
         raise MultiresError(
             f"{path}: no such file, figures are drawn from it; multires verify --out {path.parent} writes it"
         ) from None
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise MultiresError(f"{path}: damaged ({error}); measure again: multires verify --out {path.parent}") from None
+    except Exception as error:  # whatever damage to an archive may raise
+        raise MultiresError(f"{path}: damaged ({summary(error)}); measure again: multires verify --out {path.parent}") from None

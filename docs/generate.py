@@ -20,6 +20,7 @@ import tests_of_claims
 
 assert claims
 ROOT = Path(__file__).parents[1]
+BAR = r"\|"  # within a cell of a table
 INTRODUCTION = """# Claims, code and tests
 
 Written by `docs/generate.py` from the registry of claims. Notation is that of [conventions](conventions.md). The source of every
@@ -62,7 +63,8 @@ def readme_table() -> str:
     """The README's table: claim, statement, verdict, command."""
     found = paper_pages.verdicts()
     rows = [
-        f"| {claim.id} | {claim.sentence} | {found[claim.id]['verdict']} | `multires verify {claim.id}` |" for claim in select([])
+        f"| {claim.id} | {claim.sentence.replace('|', BAR)} | {found[claim.id]['verdict']} | `multires verify {claim.id}` |"
+        for claim in select([])
     ]
     return "\n".join(["| claim | statement | verdict | command |", "|---|---|---|---|", *rows]) + "\n"
 

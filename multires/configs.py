@@ -45,21 +45,11 @@ class UNetConfig:
             raise MultiresError("widths = (): give the channels at each level, for example 24 24 24 for two levels")
         if self.dimension not in (1, 2, 3):
             raise MultiresError(f"dimension = {self.dimension}: U-Nets have 1, 2 or 3 spatial axes")
-        if self.upsampling == "synthesis" and not _orthogonal(self.pooling):
-            raise MultiresError("upsampling = 'synthesis': pooling has to be the filter of an orthogonal wavelet, such as db2")
 
     @property
     def levels(self) -> int:
         """How many times the resolution is halved."""
         return len(self.widths) - 1
-
-
-def _orthogonal(pooling: str | tuple[float, ...]) -> bool:
-    """Whether a pooling is a filter that is orthonormal to itself moved by any even number of cells."""
-    if isinstance(pooling, str):
-        return False
-    products = (sum(a * b for a, b in zip(pooling, pooling[moved:], strict=False)) for moved in range(0, len(pooling), 2))
-    return all(abs(product - (not moved)) < 1e-6 for moved, product in enumerate(products))  # as the filters are tabulated
 
 
 @dataclass(frozen=True)

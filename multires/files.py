@@ -9,16 +9,27 @@ from typing import Any
 from multires.errors import MultiresError
 
 
+def exists(path: Path) -> bool:
+    """Whether something has that name; it has not where the name is one that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def require_writable(path: Path) -> None:
     """Create the folder of a file and try another in it, before anything is computed; raises MultiresError where that fails."""
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         raise MultiresError(f"{path}: is a folder; name a file, or remove it")
     try:
+        path.exists()  # raises for names that no file can have
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-    except OSError as error:
-        raise MultiresError(f"{path.parent}: cannot be written ({error.strerror}); name another folder") from None
+    except (OSError, ValueError) as error:
+        raise MultiresError(
+            f"{path.parent}: cannot be written ({getattr(error, 'strerror', error)}); name another folder"
+        ) from None
 
 
 def write(path: Path, content: bytes) -> None:

@@ -125,6 +125,12 @@ def synthesis(x: Tensor, taps: Sequence[float]) -> Tensor:
     return x
 
 
+def orthogonal(taps: Sequence[float]) -> bool:
+    r"""Whether a low-pass filter is an orthogonal wavelet's: $\sum_i t_i\, t_{i + 2k} = \delta_{0k}$, as far as it is tabulated."""
+    products = (sum(a * b for a, b in zip(taps, taps[moved:], strict=False)) for moved in range(0, len(taps), 2))
+    return all(abs(product - (not moved)) < 1e-6 for moved, product in enumerate(products))
+
+
 def _origin(taps: Sequence[float]) -> int:
     if len(taps) < 2 or len(taps) % 2:
         raise MultiresError(f"{len(taps)} taps: PyWavelets' low-pass filters have an even number of taps, 2 or more")

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from multires.configs import UNetConfig
 from multires.errors import MultiresError
-from multires.pooling import average, blur, lowpass, maximum, subsample, synthesis
+from multires.pooling import average, blur, lowpass, maximum, orthogonal, subsample, synthesis
 from multires.spaces import embed, require_levels
 
 Pooling = Callable[[Tensor], Tensor]
@@ -100,7 +100,9 @@ class UNet(nn.Module):
         self.narrow = nn.ModuleList(mix(coarse, fine) for fine, coarse in pairs)
         taps = config.pooling
         self.upsample: Pooling = embed
-        if config.upsampling == "synthesis" and not isinstance(taps, str):
+        if config.upsampling == "synthesis":
+            if isinstance(taps, str) or not orthogonal(taps):
+                raise MultiresError("upsampling = 'synthesis': pooling has to be the filter of an orthogonal wavelet, such as db2")
             self.upsample = partial(synthesis, taps=taps)
         self.skips = nn.ModuleList(nn.Identity() for _ in pairs)
         join = config.skips == "concatenate"

@@ -29,8 +29,9 @@ class Figures:
         from multires import files
 
         run, out = record.read(self.folder), self.out or self.folder / "figures"
-        files.require_writable(out / f"A1.{self.format}")
         drawn = {each.claim.id: each.evidence for each in run.results if each.evidence and each.evidence.checks}
+        for id in drawn:
+            files.require_writable(out / f"{id}.{self.format}")
         with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
             files_of = pool.map(figures.render, drawn, drawn.values(), repeat(self.format), repeat(self.width))
             contents = list(terminal.progress(files_of, len(drawn), "drawing"))

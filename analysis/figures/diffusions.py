@@ -51,7 +51,7 @@ def stability(evidence: Evidence) -> Figure:
     """D4: where a step shrinks the state, for the two-step and the one-step scheme."""
     a = evidence.arrays
     at = a["ah"]
-    figure, drawn = panels(2, min(side(2), 2.3) + 0.8, across=2, sharey=True)
+    figure, drawn = panels(2, min(side(2), 2.3) + (0.8 if wide() else 1.0), across=2, sharey=True)
     for axes, name in zip(drawn, ("two-step", "one-step"), strict=True):
         values = np.log10(np.maximum(a[name], SMALLEST))
         extent = (at[0], at[-1], at[0], at[-1])

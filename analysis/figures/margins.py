@@ -21,6 +21,7 @@ def margins(evidence: Evidence) -> Figure:
     for control in evidence.controls:
         name, _, how = control.what.rpartition(": ")
         row, label = (_row(name), f"control: {how}") if _row(name) in rows else (_row(control.what), "control")
+        label = _plain(label)
         marker = marks.setdefault(label, BROKEN[len(marks) % len(BROKEN)])
         points = rows.setdefault(row, [])
         points += [(control.measured, marker, RED, label), (control.floor, ">", ORANGE, "floor it must exceed")]
@@ -46,4 +47,9 @@ def margins(evidence: Evidence) -> Figure:
 
 def _row(what: str) -> str:
     """What is measured, whatever its dimension and parameters are: it has one row."""
-    return re.split(r", \w = |, j to |, sides to ", what)[0]
+    return re.split(r", \w = |, j to |, sides to ", _plain(what))[0]
+
+
+def _plain(text: str) -> str:
+    """Text that is neither mathematics nor anything that no file of a picture can hold."""
+    return re.sub(r"[\x00-\x1f\x7f]", " ", text).replace("$", r"\$")

@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from analysis import sheets
 from analysis.figures import style
 from multires import pretrained
+from multires.errors import MultiresError, summary
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,18 @@ def shipped() -> list[str]:
 
 def cards(names: Iterable[str]) -> list[Card]:
     """The cards of weights, by name or path; raises MultiresError where there is none."""
-    return [_card(name) for name in names]
+    return [_read(name) for name in names]
 
 
-def _card(name: str) -> Card:
-    card = pretrained.card(name)
+def _read(name: str) -> Card:
+    card, (net, _) = pretrained.card(name), pretrained.load(name)
+    try:
+        return _card(name, card, net)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise MultiresError(f"{name}: its card is damaged ({summary(error)}); train or fetch it again") from None
+
+
+def _card(name: str, card: dict[str, Any], net: nn.Module) -> Card:
     hvae = card["kind"] == "hvae"
     cells = [
         name,
@@ -44,7 +54,7 @@ def _card(name: str) -> Card:
         str(card.get("device", "-")),
         str(card.get("commit", "-")),
     ]
-    return Card(name, cells, style.render(sheets.samples, pretrained.load_hvae(name)[0]) if hvae else b"")
+    return Card(name, cells, style.render(sheets.samples, net) if hvae else b"")
 
 
 def _trained_on(card: dict[str, Any]) -> str:

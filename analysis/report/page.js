@@ -24,7 +24,21 @@ function show() {
   document.getElementById("shown").value = `${shown} of ${claims.length} claims shown`;
 }
 
+// a link leads to its claim whatever is filtered
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target || !target.closest("[hidden]")) return;
+  for (const each of [search, group, verdict, changed]) if (each) each.value = "";
+  show();
+  target.scrollIntoView();
+}
+
 tools.hidden = false;
 tools.addEventListener("input", show);
 show();
+addEventListener("hashchange", reveal);
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='#']");
+  if (link && link.getAttribute("href") === location.hash) reveal();
+});
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));

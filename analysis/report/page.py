@@ -6,7 +6,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from importlib.resources import files
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from analysis.report import changes, mathml
 from analysis.report.models import HEADINGS, Card
 from analysis.report.tables import Table
 from analysis.terminal import scientific
+from multires import files
 
 MARKS = {"supported": "✓", "not supported": "✗", "skipped": "–"}
 SOURCES = Path(__file__).parents[2]
-HERE = files("analysis.report")
+HERE = resources("analysis.report")
 
 
 def page(run: Run, folder: Path, other: Run | None = None, models: Sequence[Card] = (), tables: Sequence[Table] = ()) -> str:
@@ -83,8 +84,8 @@ def _data_address(svg: bytes) -> str:
 def _link(result: Result, folder: Path) -> str:
     """The way from the page to the source, at the claim's registration; nothing where it is not on this machine."""
     name, _, _ = result.claim.source.partition(":")
-    path = (SOURCES / name).resolve()
-    if not (path.is_file() and path.is_relative_to(SOURCES)):
+    path = SOURCES / os.path.normpath(name)
+    if not (files.exists(path) and path.is_file() and path.is_relative_to(SOURCES) and ".." not in path.parts):
         return ""
     way: Any = os.path.relpath(path, folder.resolve())
     return f"{Path(way).as_posix()}#:~:text=%22{result.claim.id}%22%2C"

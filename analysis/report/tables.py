@@ -11,6 +11,8 @@ from analysis.figures import style
 from multires import files
 from multires.errors import MultiresError, summary
 
+BENCHMARKS = ("haar", "capture", "hvae")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -40,9 +42,9 @@ def _table(content: Any, path: Path) -> Table:
     try:
         if content.get("study") in study.STUDIES:
             return _study(content)
-        if "bench" in content:
+        if content.get("bench") in BENCHMARKS:
             return _bench(content)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, IndexError) as error:
         raise MultiresError(f"{path}: damaged, or of another version ({summary(error)}); write it again") from None
     raise MultiresError(f"{path}: not what multires study --json or multires bench --json wrote")
 

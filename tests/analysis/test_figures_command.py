@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_fonts_are_embedded() -> None:
     assert b"/Subtype /Type3" not in pdf
     assert b"<text" not in svg  # characters are outlines
     assert b'href="http' not in svg
+
+
+def test_names_of_checks_are_neither_mathematics_nor_markup(tmp_path: Path) -> None:
+    evidence = Evidence([Check("$\\frac{$ <b>\x07", 1e-16, 1e-13)], [Control("$x: $_$", 0.5, 1e-3)], {}, "")
+    assert ElementTree.fromstring(figures.render("B5", evidence)).tag.endswith("svg")
+
+
+def test_a_file_that_cannot_be_replaced_stops_before_any_is_written(tmp_path: Path) -> None:
+    folder = run(tmp_path, A2=SHOWN, B5=SHOWN)
+    (folder / "figures" / "B5.svg").mkdir(parents=True)
+    assert call(folder) == 2
+    assert not (folder / "figures" / "A2.svg").exists()
 
 
 @pytest.mark.parametrize("format", ["svg", "pdf", "png"])

@@ -118,6 +118,11 @@ def _without(*path: Any) -> Callable[[Any], None]:
         (_set("claims", 0, "controls", value=[]), "A2: damaged, said to be supported, but its numbers say not supported"),
         (_set("claims", 1, "verdict", value="supported"), "B5: damaged, said to be supported"),
         (_set("claims", 3, "verdict", value="supported"), "C6: damaged, said to be supported"),
+        (_set("claims", 0, "verdict", value="skipped"), "A2: damaged, said to be skipped, but its numbers say supported"),
+        (_set("claims", 0, "id", value="Z9"), "'Z9' is no claim's id"),
+        (_set("claims", 0, "checks", 0, "bound", value=math.inf), "not finite"),
+        (_set("claims", 0, "controls", 0, "floor", value=-math.inf), "not finite"),
+        (_set("claims", 0, "seconds", value=math.nan), "not finite"),
     ],
 )
 def test_damaged_evidence_is_refused_in_one_line(change: Callable[[Any], None], message: str, folder: Path) -> None:
@@ -143,6 +148,19 @@ def test_damaged_files_are_refused_in_one_line(name: str, damage: str, folder: P
         record.read(folder)
     assert name in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_archive_with_any_byte_changed_is_read_or_refused(folder: Path) -> None:
+    content = (folder / record.ARRAYS).read_bytes()
+    said = []
+    for place in range(len(content)):
+        (folder / record.ARRAYS).write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            record.read(folder)
+        except MultiresError as error:
+            said.append(str(error))
+    assert len(said) > len(content) / 4
+    assert not [message for message in said if "\n" in message]
 
 
 def test_pickled_arrays_are_not_loaded(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The report as a reader meets it, in a browser: it needs nothing else, fits its window, can be searched, lets nothing in."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from analysis.cli import main
 from analysis.evidence import REGISTRY, Check, Control, Evidence, Result
 from analysis.report import changes, mathml
 from analysis.report.page import page
-from multires import MultiresError, data
+from multires import MultiresError, data, pretrained
 from tests.browser import Opened, chromium, opened
 
 assert claims
@@ -113,6 +114,10 @@ def test_claims_can_be_filtered_and_searched(tmp_path: Path, browser: Browser) -
         it.page.fill("#search", "nothing at all")
         assert shown(it) == []
         it.page.fill("#search", "")
+        assert len(shown(it)) == 4
+        it.page.fill("#search", "adjoint")
+        it.page.locator("a[href='#A2']").first.evaluate("link => link.click()")  # a link leads there whatever is filtered
+        assert it.page.locator("#A2").is_visible()
         assert len(shown(it)) == 4
         assert it.messages == []
     assert "3 of 4 claims supported" not in path.read_text()
@@ -226,6 +231,12 @@ SHOWN_ARRAY = next(iter(data.load("digits").batches)).numpy()
         (["RUN", "--records", "no-such-file"], "no-such-file: no such file"),
         (["RUN", "--records", "RUN/evidence.json"], "not what multires study --json or multires bench --json wrote"),
         (["RUN", "--out", "RUN"], "is a folder; name a file"),
+        (["RUN", "--out", "x" * 300], "File name too long"),
+        (["x" * 5000], "no evidence.json here"),
+        (["RUN/evidence.json"], "RUN/evidence.json: is a file; name the folder that multires verify wrote"),
+        (["RUN", "--records", "other.json"], "not what multires study --json or multires bench --json wrote"),
+        (["RUN", "--records", "huge.json"], "huge.json: damaged"),
+        (["RUN", "--models", "damaged.safetensors"], "damaged.safetensors: its card is damaged"),
     ],
 )
 def test_bad_calls_are_one_line_and_write_nothing(
@@ -234,6 +245,14 @@ def test_bad_calls_are_one_line_and_write_nothing(
     monkeypatch.chdir(tmp_path)
     Path("RUN").mkdir()
     record.write(run_of(result("A2")), Path("RUN"))
+    Path("other.json").write_text('{"bench": "haar; rm x", "rows": []}')
+    Path("huge.json").write_text(
+        '{"bench": "haar", "rows": [{"case": "x", "ratio": 1' + 400 * "0" + ', "ours_s": 1, "peers": {}}]}'
+    )
+    shipped = Path(pretrained.__file__).parent / "weights/unet-average"
+    Path("damaged.safetensors").write_bytes(shipped.with_suffix(".safetensors").read_bytes())
+    card = json.loads(shipped.with_suffix(".json").read_text())
+    Path("damaged.json").write_text(json.dumps(card | {"parameters": "many"}))
     with pytest.raises(SystemExit) as stopped:
         main(["report", *arguments])
     assert stopped.value.code == 2

@@ -72,7 +72,7 @@ def test_killed_twenty_times_it_resumes_bit_for_bit(tmp_path: Path, monkeypatch:
         process.join(900)
         assert process.exitcode == 0
 
-    steps = ["--steps", "1500", "--save-every", "2"]
+    steps = ["--steps", "700", "--save-every", "2"]
     end(begin(*TINY, *steps, "--out", str(tmp_path / "whole")))
     folder, moments = tmp_path / "half", random.Random(0)
     for _ in range(KILLS):
@@ -84,7 +84,7 @@ def test_killed_twenty_times_it_resumes_bit_for_bit(tmp_path: Path, monkeypatch:
             if (folder / "log.jsonl").exists() and (folder / "log.jsonl").stat().st_size != size:
                 break
             time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.3))
+        time.sleep(moments.uniform(0, 0.15))
         assert process.is_alive()  # it was still at work, or this test would prove nothing
         process.kill()
         process.join()

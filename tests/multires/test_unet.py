@@ -253,7 +253,7 @@ def test_synthesis_gives_what_is_pooled_its_own_wavelet_back() -> None:
 @pytest.mark.parametrize("pooling", ["average", "strided", (0.5, 0.5), tuple(pywt.Wavelet("bior2.2").dec_lo)])
 def test_synthesis_takes_the_filter_of_an_orthogonal_wavelet(pooling: str | tuple[float, ...]) -> None:
     with pytest.raises(MultiresError, match=r"^upsampling = 'synthesis': pooling has to be the filter of an orthogonal wavelet"):
-        UNetConfig(pooling=pooling, upsampling="synthesis")
+        UNet(UNetConfig(pooling=pooling, upsampling="synthesis"))
 
 
 @given(fields(coarsest=1), st.data())
