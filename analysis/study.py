@@ -21,6 +21,8 @@ class Study:
 
     claim: str
     """The claim that measures its networks."""
+    about: str
+    """What its table shows."""
     sizes: Mapping[str, Callable[[], dict[str, Run]]]
     """The runs of each size, named as their folders are; the first size is what is meant where none is named."""
     rows: Callable[[dict[str, Path]], Iterator[Row]]
@@ -37,6 +39,8 @@ class Study:
 STUDIES = {
     "unet-basis": Study(
         "C5",
+        "U-Nets trained to denoise 32 x 32 patches of photographs: how much of each basis' approximations their activations leave"
+        " unexplained, 1 - R^2, on held-out photographs; intervals over seeds. With synthesis the way up is the wavelet's own.",
         {"small": basis_study.grid, "synthesis": basis_study.synthesis_grid},
         basis_study.rows,
         basis_study.table,
@@ -44,6 +48,8 @@ STUDIES = {
     ),
     "weight-sharing": Study(
         "E3",
+        "HVAEs with one cell repeated r times at each resolution (shared-r) and with n of their own (own-n), on the same data,"
+        " steps, batch and schedule (small: MNIST at 16 x 16, 2,000 steps): negative ELBO of the test images in nats.",
         hvae_studies.SHARING,
         hvae_studies.rows,
         hvae_studies.table,
@@ -53,6 +59,8 @@ STUDIES = {
     ),
     "state-norm": Study(
         "E2",
+        "The HVAE with three cells at each resolution, and the same with its state normalised after each cell: negative ELBO of the"
+        " test images in nats.",
         hvae_studies.NORMS,
         hvae_studies.rows,
         hvae_studies.table,

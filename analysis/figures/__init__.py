@@ -55,7 +55,8 @@ CAPTIONS = {
     " Before training blocks are the identity, so the encoder has its own basis; at random it keeps it roughly; trained, well."
     " In the decoder only training brings it, at the coarse levels.",
     "C6": "Rows: which skip lost its details. Columns: the share of the output's change in each sub-band: the details of level"
-    " 1, 2, ..., and the approximation.",
+    " 1, 2, ..., and the approximation. Outlined: the skip's own band, to which most of the change belongs where the claim holds;"
+    " untrained and max-pooling networks have to fail.",
     "C7": "Marks are measured errors of the output, lines the bound; the control, whose norms grow, does not converge.",
     "D1": "A path from a point mass, a single value, to a state of the size of an image: at each change of resolution it is"
     " embedded, and its noise has new details from there on.",
@@ -65,14 +66,15 @@ CAPTIONS = {
     " do, whatever that is; lines are medians, bands all samples, dotted lines changes of resolution.",
     "E1": "Left: the norm from step to step, the median and 90 % of images. Right: what is missing of a perfect"
     " correlation with depth, and of the time read from the states; the trained network has to lie"
-    " left of the line, everything else right of it.",
+    " left of the line, everything else right of it; where an untrained mark lies left of it, the time is there without training.",
     "E2": "Above zero: the network whose state is normalised is the worse one.",
     "E3": "At or below zero: no worse than three cells of its own at each resolution. shared-r: one cell repeated r times there;"
     " own-1: as few parameters as they have, without sharing.",
     "E4": "Above: from left to right an image tells more of its latents; what is not told is drawn, on the same noise. Below left:"
     " colder samples vary less. Right: how near samples come to the image, how likely they are, and how much steps amplify.",
     "E5": "Rows: steps. Columns: bases. Outlined: the basis whose approximations of the decoded image the state carries best.",
-    "E6": "Circles: the same time in more or fewer steps. Diamonds: as many of full length. Bands: intervals, paired by image.",
+    "E6": "Circles: the same time in more or fewer steps; they have to stay in the grey band. Diamonds: as many of full length,"
+    " which have to leave it. Bands: intervals, paired by image.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (

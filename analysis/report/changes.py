@@ -7,6 +7,8 @@ from typing import Literal
 from analysis.evidence import Result
 from analysis.record import ABOUT, Run
 
+ROUNDING = 0.01  # of a bound: what another machine's rounding may move a defect by
+
 
 @dataclass(frozen=True)
 class Change:
@@ -41,30 +43,33 @@ def _change(here: Result, there: Result | None) -> Change:
         return Change("alone", "not in the other run")
     mine, theirs = _numbers(here), _numbers(there)
     shared = mine.keys() & theirs.keys()
-    apart = {what: _apart(mine[what], theirs[what]) for what in shared}
-    moved = {what: by for what, by in apart.items() if by > 0}
+    apart = {what: _apart(*mine[what], theirs[what][0]) for what in shared}
+    moved = {what: by for what, by in apart.items() if by > ROUNDING}
     parts = [f"was {there.verdict}"] if here.verdict != there.verdict else []
     if moved:
         most = max(moved, key=lambda what: moved[what])
-        parts.append(f"{len(moved)} of {len(shared)} numbers differ, by {100 * moved[most]:.3g} % at most ({most})")
+        parts.append(f"{len(moved)} of {len(shared)} numbers differ, by {100 * moved[most]:.3g} % of their bound at most ({most})")
     if unlike := len(mine.keys() ^ theirs.keys()):
         parts.append(f"{unlike} checks or controls are in one run only")
     if not parts:
-        return Change("same", "the same numbers" if mine else "the same")
+        rounded = sum(by > 0 for by in apart.values())
+        said = f"the same numbers, {rounded} of {len(shared)} within {100 * ROUNDING:g} % of their bound" if rounded else "the same"
+        return Change("same", said)
     return Change("verdict" if here.verdict != there.verdict else "numbers", "; ".join(parts))
 
 
-def _numbers(result: Result) -> dict[str, float]:
+def _numbers(result: Result) -> dict[str, tuple[float, float]]:
+    """Each number with its bound or floor."""
     if result.evidence is None:
         return {}
-    checks = {f"{check.what}, {check.dtype}": check.measured for check in result.evidence.checks}
-    return checks | {f"control {control.what}": control.measured for control in result.evidence.controls}
+    checks = {f"{check.what}, {check.dtype}": (check.measured, check.bound) for check in result.evidence.checks}
+    return checks | {f"control {control.what}": (control.measured, control.floor) for control in result.evidence.controls}
 
 
-def _apart(x: float, y: float) -> float:
-    """|x - y| over the larger one; 0 where both are the same, or neither is a number."""
+def _apart(x: float, bound: float, y: float) -> float:
+    """|x - y| over the bound; 0 where both are the same, or neither is a number."""
     if x == y or (math.isnan(x) and math.isnan(y)):
         return 0.0
     if not (math.isfinite(x) and math.isfinite(y)):
         return math.inf
-    return abs(x - y) / max(abs(x), abs(y))
+    return abs(x - y) / (abs(bound) or max(abs(x), abs(y)))

@@ -190,13 +190,15 @@ def test_every_formula_is_mathematics(id: str) -> None:
 def test_two_runs_side_by_side(tmp_path: Path, browser: Browser) -> None:
     slower = Evidence([Check("one", 4e-14, 1e-13)], SHOWN.controls)
     failing = Evidence([Check("one", 1.0, 1e-13)], SHOWN.controls)
+    rounded = Evidence([Check("one", 2e-16, 1e-13)], SHOWN.controls)
     run, other = (
         run_of(*map(result, ("A2", "B3", "B5", "B7"))),
-        run_of(result("A2"), result("B3", slower), result("B5", failing), result("C1"), seed=4),
+        run_of(result("A2", rounded), result("B3", slower), result("B5", failing), result("C1"), seed=4),
     )
     found = changes.claims(run, other)
     assert [found[id].kind for id in ("A2", "B3", "B5", "B7")] == ["same", "numbers", "verdict", "alone"]
-    assert found["B3"].text == "1 of 2 numbers differ, by 99.8 % at most (one, float64)"
+    assert found["B3"].text == "1 of 2 numbers differ, by 39.9 % of their bound at most (one, float64)"
+    assert found["A2"].text == "the same numbers, 1 of 2 within 1 % of their bound"
     assert found["B5"].text.startswith("was not supported; 1 of 2 numbers differ")
     assert changes.missing(run, other) == ["C1"]
     assert ("seed", "0", "4") in changes.circumstances(run, other)
