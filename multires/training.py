@@ -206,7 +206,8 @@ def fit(
             batch = tuple(tensor[mine].to(accelerator.device) for tensor in batches(state.step))
             value, norm, details = _update(state, loss, batch, config)
             state.step += 1
-            saving = state.step % config.save_every == 0 or state.step == config.steps or interrupt.came
+            stopping = interrupt.came  # once a step: a Ctrl-C that comes after this is kept for the next, which saves
+            saving = state.step % config.save_every == 0 or state.step == config.steps or stopping
             if saving or state.step % config.log_every == 0:
                 mean = float(accelerator.reduce(value, "mean"))
                 seconds = perf_counter() - start
@@ -215,11 +216,11 @@ def fit(
                 yield log(Step(state.step, mean, rate, norm, seconds, state.skipped, means))
             state.seconds += perf_counter() - start
             if saving:
-                if evaluate and not interrupt.came:
+                if evaluate and not stopping:
                     state.ema.module.eval()
                     yield log(Evaluated(state.step, evaluate(state.ema.module)))
                 yield log(Saved(state.step, str(state.save(directory / CHECKPOINTS))))
-            if interrupt.came and state.step < config.steps:
+            if stopping and state.step < config.steps:
                 raise Stopped(f"stopped after step {state.step} of {config.steps}, saved in {directory}")
     if tensorboard:
         accelerator.end_training()

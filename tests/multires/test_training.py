@@ -172,6 +172,25 @@ def test_ctrl_c_finishes_the_step_and_saves_it(tmp_path: Path) -> None:
     assert_same(weights(list(run(tmp_path / "half"))), whole)
 
 
+@pytest.mark.parametrize("at", [Step, Evaluated, Saved])
+@pytest.mark.parametrize("step", [3, 4])
+def test_ctrl_c_while_a_record_is_written_is_never_said_to_be_saved_before_it_is(
+    tmp_path: Path, at: type[Record], step: int
+) -> None:
+    def pressed(records: Iterator[Record]) -> Iterator[Record]:
+        for record in records:
+            yield record
+            if isinstance(record, at) and record.step >= step:
+                signal.raise_signal(signal.SIGINT)
+                yield from records
+
+    with pytest.raises(Stopped) as stopped:
+        list(pressed(fit(net(), loss, batches, CONFIG, tmp_path, evaluate=lambda model: 0.0)))
+    (*_, last) = checkpoints.steps(tmp_path / "checkpoints")
+    assert f"stopped after step {last} of 12, saved in {tmp_path}" == str(stopped.value)
+    assert_same(weights(list(run(tmp_path))), weights(list(run(tmp_path / "whole"))))
+
+
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     def impatient(step: int) -> tuple[Tensor, ...]:
         os.kill(os.getpid(), signal.SIGINT)
