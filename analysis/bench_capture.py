@@ -1,9 +1,9 @@
-"""What recording activations costs: a forward pass with `capture` beside the plain one, and memory against images.
+"""What recording activations costs: forward passes with `capture` beside plain ones, and memory against images.
 
-`ratio` is plain / captured, 1 where recording is free, the entry and the exit of the capture included. Both are timed in turns,
-by the clock and by CPU time, which other processes disturb less; ratio and times are medians over turns. The memory row is the
-growth of a process's peak resident memory (Linux's VmHWM), in MiB, between its first 1,000 images and its 60,000th: 0 up to the
-allocator's noise if nothing stays behind.
+A turn passes several batches, as a loop over a data set does, inside one capture, whose entry and exit are timed with it.
+`ratio` is plain / captured, 1 where recording is free. Both are timed in turns, by the clock and by CPU time, which other
+processes disturb less; ratio and times are medians over turns. The memory row is the growth of a process's peak resident memory
+(Linux's VmHWM), in MiB, between its first 1,000 images and its 60,000th: 0 up to the allocator's noise if nothing stays behind.
 """
 
 import itertools
@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from torch.nn import functional
 
 from analysis.capture import capture
 from analysis.reducers import Moments
+from multires import pretrained
 
 SHAPE = (64, 3, 32, 32)
 CHANNELS = 24
+SHIPPED = "unet-average"
+BATCHES = 4
 REPETITIONS = 40
-CALLS_A_TURN = 3
 IMAGES = (1_000, 60_000)
 Row = dict[str, Any]
+Ratio = tuple[float, float, float]
 
 
 class PooledByModules(nn.Module):
@@ -59,50 +62,58 @@ class PooledByFunctions(PooledByModules):
 
 
 def capture_rows() -> Iterator[Row]:
-    """Yield the rows: pooling by modules and by functions, each with `Moments` on every pooled site, and memory."""
+    """Yield the rows, each with `Moments` on every pooled site: a shipped U-Net, two nets of little else, and memory."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    small = f"{CHANNELS} channels"
     try:
-        yield from _rows("capture of pooling modules", PooledByModules(), modules="pools.*")
-        yield from _rows("capture of pooling functions", PooledByFunctions(), functions="avg_pool2d")
+        yield from _rows("capture of pooling modules", small, PooledByModules(), SHAPE, modules="pools.*")
+        yield from _rows("capture of pooling functions", small, PooledByFunctions(), SHAPE, functions="avg_pool2d")
+        unet, run = pretrained.load_unet(SHIPPED)
+        shape = (SHAPE[0], run.model.channels, run.side, run.side)
+        yield from _rows("capture of the shipped U-Net's poolings", SHIPPED, unet, shape, modules="pools.*")
         if Path("/proc/self/status").exists():  # Linux tells a process its peak; elsewhere the row is left out
             yield _memory()
     finally:
         torch.set_num_threads(threads)
 
 
-def paired(ours: Callable[[], Any], plain: Callable[[], Any], clock: Callable[[], float]) -> tuple[float, float, float]:
-    """The median over turns of plain / ours, and the median seconds of a call of each.
+def paired(ours: Callable[[], Any], plain: Callable[[], Any], clocks: Sequence[Callable[[], float]]) -> list[Ratio]:
+    """By each clock, the median over turns of plain / ours, and the median seconds of a call of each.
 
     Either goes first in every second turn. It begins with a call that is not timed: without it each would pay for the pages that
     the other gave back.
     """
-    seconds: list[dict[Callable[[], Any], float]] = []
+    seconds: dict[Callable[[], Any], list[list[float]]] = {ours: [], plain: []}
     for turn in range(REPETITIONS):
-        seconds.append({})
         for call in (ours, plain) if turn % 2 else (plain, ours):
             call()
-            start = clock()
-            for _ in range(CALLS_A_TURN):
-                call()
-            seconds[-1][call] = (clock() - start) / CALLS_A_TURN
-    ours_s, plain_s = (statistics.median(turn[call] for turn in seconds) for call in (ours, plain))
-    return statistics.median(turn[plain] / turn[ours] for turn in seconds), ours_s, plain_s
+            start = [clock() for clock in clocks]
+            call()
+            seconds[call].append([clock() - began for clock, began in zip(clocks, start, strict=True)])
+    median = statistics.median
+    return [
+        (median(b / a for a, b in zip(a_s, b_s, strict=True)), median(a_s), median(b_s))
+        for a_s, b_s in zip(zip(*seconds[ours], strict=True), zip(*seconds[plain], strict=True), strict=True)
+    ]
 
 
-def _rows(case: str, net: nn.Module, **sites: str) -> Iterator[Row]:
-    x = torch.rand(SHAPE)
+def _rows(case: str, what: str, net: nn.Module, shape: tuple[int, ...], **sites: str) -> Iterator[Row]:
+    x = torch.rand(shape)
+
+    def plain() -> None:
+        for _ in range(BATCHES):
+            net(x)
 
     def captured() -> None:
         with capture(net, reduce=Moments, **sites):  # type: ignore[arg-type]
-            net(x)
+            plain()
 
-    shape = " x ".join(map(str, SHAPE))
-    for kind, clock in (("", time.perf_counter), (", CPU time", time.process_time)):
-        with torch.no_grad():
-            ratio, ours_s, plain_s = paired(captured, lambda: net(x), clock)
-        name = f"{case}, {shape}, {CHANNELS} channels{kind}"
-        yield {"case": name, "ratio": ratio, "ours_s": ours_s, "peers": {"plain forward": plain_s}}
+    name = f"{case}, {BATCHES} batches of {' x '.join(map(str, shape))}, {what}"
+    with torch.no_grad():
+        found = paired(captured, plain, [time.perf_counter, time.process_time])
+    for kind, (ratio, ours_s, plain_s) in zip(("", ", CPU time"), found, strict=True):
+        yield {"case": name + kind, "ratio": ratio, "ours_s": ours_s, "peers": {"plain forward": plain_s}}
 
 
 PROBE = """

@@ -40,41 +40,46 @@ class Keep:
 
 
 class Moments:
-    """Count, mean and second moment per channel of a site's first output, in float64; memory does not grow with the images.
+    """Count, mean and variance per channel of a site's first output, in float64; memory does not grow with the images.
 
-    `count` is the number of values in each channel, axis 1 (a tensor of fewer axes is one channel). `centered` is the sum of
-    squared deviations from `mean`, merged batch by batch, so that a mean far from zero costs no digits.
+    `count` is the number of values in each channel, axis 1 (a tensor of fewer axes is one channel). Sums and sums of squares are
+    kept: what cancels between them in float64 is far below the rounding of float32. Values that are exact beyond that, float64
+    and integers, are counted from the first batch's mean, so that a mean far from zero costs no digits.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean = self.centered = torch.zeros((), dtype=torch.float64)
+        self.origin: Tensor | None = None
+        self._sum = self._squares = torch.zeros((), dtype=torch.float64)
 
     def update(self, outputs: Tensors, inputs: Tensors, /) -> None:
-        """Merge one batch (Chan, Golub and LeVeque 1983)."""
+        """Add one batch."""
         x = outputs[0]
         if x.is_nested or x.is_complex():
             raise MultiresError(f"moments of a {'nested' if x.is_nested else 'complex'} tensor: only dense, real ones have them")
         if not x.numel():
             return
         # flat in space first: torch reduces two axes several times faster than three
-        x = x.reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.reshape(-1, 1, 1)
-        values, count = x.double(), x.shape[0] * x.shape[2]
-        mean = values.sum(2).sum(0) / count
-        if values is x:
-            centered = torch.linalg.vector_norm(x - mean[:, None], dim=2).square().sum(0)
-        else:  # what cancels here in float64 is far below the rounding of the values themselves
-            squares = torch.linalg.vector_norm(values, dim=2).square().sum(0)
-            centered = (squares - count * mean.square()).clamp(min=0)
-        total, apart = self.count + count, mean - self.mean
-        self.centered = self.centered + centered + apart.square() * (self.count * count / total)
-        self.mean = self.mean + apart * (count / total)
-        self.count = total
+        x = (x.reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.reshape(-1, 1, 1)).double()
+        count = x.shape[0] * x.shape[2]
+        if not self.count and (outputs[0].dtype == torch.float64 or not outputs[0].is_floating_point()):
+            self.origin = x.sum(2).sum(0) / count
+        if self.origin is not None:
+            x = x - self.origin[:, None]
+        self.count += count
+        self._sum = self._sum + x.sum(2).sum(0)
+        self._squares = self._squares + torch.linalg.vector_norm(x, dim=2).square().sum(0)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean."""
+        mean = self._sum / self.count
+        return mean if self.origin is None else mean + self.origin
 
     @property
     def variance(self) -> Tensor:
         """The mean squared deviation from the mean (divided by count, not count - 1)."""
-        return self.centered / self.count
+        return (self._squares / self.count - (self._sum / self.count).square()).clamp(min=0)
 
     @property
     def second(self) -> Tensor:

@@ -14,8 +14,12 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     *timed, memory = bench_capture.capture_rows()
     assert torch.get_num_threads() == threads
     cases = [(row["case"].split(",")[0], row["case"].rpartition(", ")[2]) for row in timed]
-    cost = [("capture of pooling modules", time) for time in ("24 channels", "CPU time")]
-    assert cases == [*cost, *(("capture of pooling functions", time) for _, time in cost)]
+    nets = [("modules", "24 channels"), ("functions", "24 channels"), ("shipped U-Net's poolings", "unet-average")]
+    assert len(cases) == 6
+    for index, (pooled, what) in enumerate(nets):
+        case = cases[2 * index][0]
+        assert pooled in case
+        assert cases[2 * index : 2 * index + 2] == [(case, what), (case, "CPU time")]
     for row in timed:
         assert row["ratio"] == pytest.approx(row["peers"]["plain forward"] / row["ours_s"])
     assert memory["ratio"] is None
@@ -32,6 +36,7 @@ def test_ratios_are_medians_of_turns_so_that_a_slow_turn_does_not_count(monkeypa
         called.append(name)
         now += costs[name] * (50 if called.count(name) == 6 else 1)
 
-    found = bench_capture.paired(lambda: call("ours"), lambda: call("plain"), lambda: now)
-    assert found == pytest.approx((2 / 3, 3, 2))
-    assert called[0] != called[2 * (bench_capture.CALLS_A_TURN + 1)]  # either goes first in turn
+    by_clock, by_another = bench_capture.paired(lambda: call("ours"), lambda: call("plain"), [lambda: now, lambda: 10 * now])
+    assert by_clock == pytest.approx((2 / 3, 3, 2))
+    assert by_another == pytest.approx((2 / 3, 30, 20))
+    assert called[0] != called[4]  # either goes first in turn

@@ -33,6 +33,17 @@ def test_moments_are_float64_whatever_comes(dtype: torch.dtype) -> None:
     torch.testing.assert_close(moments.mean, x.double().mean((0, 2, 3)), rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize(("dtype", "far"), [(torch.float32, 1e4), (torch.bfloat16, 10.0), (torch.int64, 1e6)])
+def test_moments_of_values_far_from_zero_are_those_of_the_values_themselves(dtype: torch.dtype, far: float) -> None:
+    x = (torch.randn(50, 3, 8, 8) * 10 + far).to(dtype)
+    moments = Moments()
+    for batch in x.split(20):
+        moments.update((batch,), ())
+    values = x.double().transpose(0, 1).reshape(3, -1)
+    torch.testing.assert_close(moments.mean, values.mean(1), rtol=1e-13, atol=0)
+    torch.testing.assert_close(moments.variance, values.var(1, correction=0), rtol=1e-9, atol=0)
+
+
 def test_moments_of_vectors_are_of_one_channel() -> None:
     moments = Moments()
     for x in (torch.tensor([1.0, 2.0]), torch.tensor(6.0)):
