@@ -31,7 +31,7 @@ LAYOUT = PERMUTATIONS | CASTS | {
 }
 INDEXING = {
     "getitem", "narrow", "select", "unbind", "chunk", "split", "tensor_split", "index_select", "pad", "roll", "cat", "concat",
-    "stack", "hstack", "vstack", "dstack", "hsplit", "vsplit", "gather", "take_along_dim", "unfold", "im2col",
+    "stack", "hstack", "vstack", "dstack", "hsplit", "vsplit", "gather", "take_along_dim", "unfold", "im2col", "as_strided",
 }
 PRODUCTS = {"matmul", "mm", "bmm", "linear", "einsum", "tensordot", "kron"}
 FOURIER = {"fft_" + name for name in (

@@ -22,6 +22,8 @@ from analysis.tape import SOURCE, Value, leaves, mapped
 
 NOT_THE_USERS = (str(Path(torch.__file__).parent), __file__, str(Path(__file__).with_name("sites.py")))
 
+FILTER = 64  # values of what is surely a closure's filter and no activation
+
 
 class Follower(TorchFunctionMode):
     """Follows activations through the forwards of `model`; a context manager that leaves the model as it was.
@@ -62,12 +64,17 @@ class Follower(TorchFunctionMode):
         name = getattr(func, "__name__", "").removesuffix(".default")  # as exported graphs call functions
         name = name.strip("_") if name.startswith("__") else name.removesuffix("_with_indices")
         for tensor in tensors_of((args, kwargs)):
-            if tensor.ndim > 2 and tensor.is_floating_point() and tensor not in self.constants:
-                where = f"{type(self.running[-1][1]).__name__} {self.running[-1][0]!r}"
-                if tensor not in self.made and len(tensor) in self.batches:  # else a constant: torch.from_numpy is not seen either
-                    self.unseen[f"{where}: {name} reads what no call of torch was seen to make"] = None
-                elif name in ("numpy", "array", "tolist"):
+            if tensor in self.constants:
+                continue
+            image = tensor.ndim > 2 and tensor.is_floating_point()
+            where = f"{type(self.running[-1][1]).__name__} {self.running[-1][0]!r}"
+            if tensor in self.made:
+                if image and name in ("numpy", "array", "tolist"):
                     self.unseen[f"{where}: an activation leaves torch ({name})"] = None
+            elif image and len(tensor) in self.batches:
+                self.unseen[f"{where}: {name} reads what no call of torch was seen to make"] = None
+            elif tensor.numel() <= FILTER:  # torch.from_numpy is not seen either
+                self.constants[tensor] = tensor.requires_grad
         result = self.call(name, func, args, kwargs)
         self.made.update(dict.fromkeys(tensors_of(result), True))
         return result
@@ -155,6 +162,10 @@ class Follower(TorchFunctionMode):
             return written in self.pending or (written in self.constants and not written._is_view())
         return name not in ELEMENTWISE | POINTWISE or any(tensor in self.pending for tensor in tensors)
 
+    def unknown(self, tensor: Tensor) -> bool:
+        """Whether a tensor counts as learned that the model does not hold: weights that another network gives are as good as."""
+        return tensor in self.made or tensor.requires_grad
+
     def value(self, name: str, func: Any, args: Any, kwargs: Any, source: Tensor, several: bool = False) -> Value:
         """The call as a function of its source."""
 
@@ -164,8 +175,7 @@ class Follower(TorchFunctionMode):
             return self.pending.get(item, SOURCE if item is source else item)
 
         tensors = [t for t in tensors_of((args, kwargs)) if t is not source]
-        # weights that another network gives are as good as learned
-        learned = any(self.pending[t].learned if t in self.pending else self.constants.get(t, True) for t in tensors)
+        learned = any(self.pending[t].learned if t in self.pending else self.constants.get(t, self.unknown(t)) for t in tensors)
         path, module = self.running[-1]
         return Value(
             source, name, func, mapped(given, args), mapped(given, kwargs), 0 if several else None, path, _line(module), learned

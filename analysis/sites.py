@@ -11,11 +11,12 @@ Grids are (batch, channel, *spatial) with one to three spatial axes; tokens, and
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from analysis.calls import (
     ENDS,
@@ -24,6 +25,7 @@ from analysis.calls import (
     LAYOUT,
     PERMUTATIONS,
     RESAMPLERS,
+    STRIDED,
     kind_of,
     strided,
 )
@@ -62,6 +64,7 @@ class Tracer(Follower):
     def __init__(self, model: nn.Module, report: Callable[[Found], None]) -> None:
         super().__init__(model)
         self.report = report
+        self.smoothed: Any = WeakIdKeyDictionary()  # by a fixed filter that steps by one cell: a slicing may complete it
 
     def call(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         """Make the call, and follow what it returns."""
@@ -102,6 +105,8 @@ class Tracer(Follower):
         self.pending.pop(x, None)
         self.known(family, result, tensors)
         if value is None or alone is None or x.shape[2:] == y.shape[2:] or not strided(family, args, kwargs):
+            if value is not None and family in STRIDED and not strided(family, args, kwargs) and not value.learned:
+                self.smoothed[y] = value
             return result
         with torch._C.DisableTorchFunction():
             padded = all(n >= m for n, m in zip(x.shape[2:], source.shape[2:], strict=False))
@@ -148,6 +153,9 @@ class Tracer(Follower):
 
     def found(self, value: Value, output: Tensor) -> None:
         """Report a site."""
+        smoothed = self.smoothed.get(value.source)
+        if smoothed is not None and kind_of(value) == "slicing" and _comparable(smoothed.source.shape, output.shape):
+            value = replace(value.of(smoothed), path=smoothed.path, line=smoothed.line)
         operator = Operator(value, tuple(output.shape))
         self.report(Found(kind_of(value), value.path, value.line, operator, value.learned, value.source, output))
 

@@ -5,7 +5,7 @@ float64, on any input of the same shape. A call is replayed with its own argumen
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,6 +49,19 @@ class Value:
                 seen.add(id(value))
                 yield value
                 waiting += [item for item in leaves((value.args, value.kwargs)) if isinstance(item, Value)]
+
+    def of(self, inner: "Value") -> "Value":
+        """This function of another one's value, which is what it is a function of so far."""
+        new: dict[int, Value] = {}
+
+        def given(item: Any) -> Any:
+            if isinstance(item, Value) and id(item) not in new:
+                args, kwargs = mapped(given, item.args), mapped(given, item.kwargs)
+                new[id(item)] = replace(item, source=inner.source, args=args, kwargs=kwargs)
+            return new[id(item)] if isinstance(item, Value) else inner if item is SOURCE else item
+
+        composed: Value = given(self)
+        return composed
 
     def evaluate(self, z: Tensor, known: dict[int, Any]) -> Tensor:
         """The value where the source is z, in float64."""

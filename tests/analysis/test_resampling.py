@@ -43,6 +43,8 @@ PROJECTIONS: dict[str, nn.Module] = {
     "integral image": Apply(lambda _, x: _both(lambda y: functional.pad(y.cumsum(-1), (1, 0))[..., ::2].diff() / 2, x)),
     "gather": Apply(lambda _, x: sum(x.gather(2, rows).gather(3, columns) for rows, columns in _places()) / 4),
     "Fourier and back": Apply(lambda _, x: sum(four(torch.fft.ifft2(torch.fft.fft2(x)).real)) / 4),
+    "one cell at a time, then every second": Apply(lambda _, x: functional.avg_pool2d(x, 2, 1)[..., ::2, ::2]),
+    "strides": Apply(lambda _, x: sum(x.as_strided((2, 4, 8, 8), (1024, 256, 32, 2), i) for i in (0, 1, 16, 17)) / 4),
     "added in place": Apply(lambda _, x: x[..., ::2, ::2].mul(0.25).add_(sum(four(x)[1:]) * 0.25)),
 }
 
@@ -104,7 +106,12 @@ NEAR: dict[str, tuple[nn.Module, str]] = {
     "sum": (nn.AvgPool2d(2, divisor_override=1), "Haar projection times 4: no projection itself"),
     "adaptive, uneven": (nn.AdaptiveAvgPool2d(5), "no projection: 16 x 16 cells do not divide into 5 x 5"),
     "blur": (Filter(torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16, 1, "reflect"), "fixed filter, clos"),
+    "blur of one cell at a time": (
+        Apply(lambda _, x: _smooth(functional.pad(x, (1, 1, 1, 1), "reflect"))[..., ::2, ::2]),
+        "fixed filter, closest to coif1, 3.5 % unexplained",
+    ),
     "max": (nn.MaxPool2d(2), "not linear: max; "),
+    "max of one cell at a time": (Apply(lambda _, x: functional.max_pool2d(x, 2, 1)[..., ::2, ::2]), "not linear: max; "),
     "max with indices": (Apply(lambda _, x: functional.max_pool2d(x, 2, return_indices=True)[0]), "not linear: max; "),
     "max of slices": (Apply(lambda _, x: torch.stack(four(x)).amax(0)), "not linear: sliced max; "),
     "max by view": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).amax((3, 5))), "not linear: sliced max; "),
@@ -118,7 +125,7 @@ NEAR: dict[str, tuple[nn.Module, str]] = {
     "log of a mean of powers": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).exp().mean((3, 5)).log()), "not linear: sliced arith"),
     "cut in Fourier space": (Apply(lambda _, x: _low(x)), "fixed filter, closest to "),
     "odd sides": (
-        Apply(lambda _, x: functional.avg_pool2d(x, 2, 1)[..., ::2, ::2]),
+        Apply(lambda _, x: functional.avg_pool2d(x[..., :15, :15], 2, ceil_mode=True)),
         "no projection: 15 x 15 cells do not divide into 8 x 8",
     ),
     "power average": (nn.LPPool2d(2, 2), "not linear: power-average; "),
@@ -133,6 +140,13 @@ NEAR: dict[str, tuple[nn.Module, str]] = {
         "projection of blocks of 3 x 3 cells, not d",
     ),
 }
+
+
+SMOOTH = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
+
+
+def _smooth(x: Tensor, step: int = 1) -> Tensor:
+    return functional.conv2d(x, SMOOTH.expand(4, 1, 3, 3), groups=4, stride=step)
 
 
 def _low(x: Tensor) -> Tensor:
@@ -191,6 +205,34 @@ def test_a_filter_that_is_a_plain_attribute_is_fixed() -> None:
         assert site.verdict.startswith("fixed filter, closest to haar, ")
 
 
+def test_a_filter_that_the_model_does_not_hold_is_learned_if_it_has_a_gradient() -> None:
+    for filter_, kind in (
+        (SMOOTH.expand(4, 1, 3, 3), "blur pooling"),
+        (torch.rand(1, 1, 9, 9).repeat(4, 1, 1, 1), "blur pooling"),
+        (nn.Parameter(torch.rand(4, 1, 3, 3)), "strided convolution"),
+    ):
+        net = Apply(lambda _, x, w=filter_: functional.conv2d(x, w, groups=4, stride=2, padding=4))
+        site = only(audit(net, X))
+        assert (site.kind, site.learned) == (kind, kind == "strided convolution")
+
+
+def test_what_is_smoothed_and_then_sliced_is_one_site_where_the_filter_is_fixed() -> None:
+    pad, halve = Apply(lambda _, x: _smooth(functional.pad(x, (1, 1, 1, 1)))), Apply(lambda _, x: x[..., ::2, ::2])
+
+    def both(s: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        smooth = s.smooth(x)
+        return s.halve(smooth), x - smooth
+
+    sliced, strided = (
+        only(audit(Apply(both, smooth=pad, halve=halve), X)),
+        only(audit(Apply(lambda _, x: _smooth(functional.pad(x, (1, 1, 1, 1)), 2)), X)),
+    )
+    assert (sliced.kind, sliced.verdict, sliced.measured) == ("blur pooling", strided.verdict, strided.measured)
+    assert sliced.path == "smooth"
+    convolution = nn.Conv2d(4, 4, 3, padding=1)
+    assert only(audit(Apply(lambda s, x: s.c(x)[..., ::2, ::2], c=convolution), X)).kind == "slicing"
+
+
 def test_fixed_maps_that_mix_channels() -> None:
     assert (site := only(audit(Filter(quarter(1e-3)), X))).kind == "blur pooling"
     assert measured(site).channelwise
@@ -228,6 +270,7 @@ EMBEDDINGS: dict[str, tuple[nn.Module, str]] = {
     ),
     "repeat": (Apply(lambda _, x: x.repeat_interleave(2, 2).repeat_interleave(2, 3)), "Haar embedding, exact"),
     "expand": (Apply(lambda _, x: x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(2, 4, 32, 32)), "Haar embedding"),
+    "tile": (Apply(lambda _, x: x[:, :, :, None, :, None].tile(1, 1, 1, 2, 1, 2).reshape(2, 4, 32, 32)), "Haar embedding, exact"),
     "bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), "fixed filter, closest to haar, 19 % unexplained"),
     "bicubic": (nn.Upsample(scale_factor=2, mode="bicubic"), "fixed filter, closest to haar, "),
     "shuffle": (nn.PixelShuffle(2), "no embedding: it moves channels into cells and loses nothing"),
