@@ -144,25 +144,31 @@ class Operator:
 
 def moves_along(operator: Operator) -> bool:
     """Whether impulses a quarter and half a grid apart give responses as far apart, in units of either grid, along every axis."""
-    rest, generator = operator(operator.zeros()), torch.Generator().manual_seed(0)
     for axis, (n, m) in enumerate(zip(operator.before[1:], operator.after[1:], strict=True), start=2):
-        step = max(1, -(-n // m))
-        places = [n * quarters // 4 // step * step for quarters in (1, 2, 3)]
-        # of one size in all places but along the axis: axes that change places then spread it evenly
-        along = torch.rand(step, generator=generator).to(rest).reshape(-1, *[1] * (rest.ndim - 1 - axis)) + 0.5
-        block = operator.noise(generator).narrow(axis, 0, step).sign() * along
-        profiles = []
-        for place in places:
-            z = operator.zeros()
-            z.narrow(axis, place, step).copy_(block)
-            moved = (operator(z) - rest).square() + (operator(-z) - rest).square()  # a minimum answers to negative ones alone
-            profiles.append(moved.movedim(axis, 0).flatten(1).sum(1))
-        for place, profile in zip(places[1:], profiles[1:], strict=True):
-            pair = torch.stack([profiles[0].roll(round((place - places[0]) * m / n)), profile])
-            if m > 2:  # what is the same everywhere moves nowhere
-                pair = pair - pair.mean(1, keepdim=True)
-            if not float(pair[0] @ pair[1]) > ALIKE * float(pair[0].norm() * pair[1].norm()):
-                return False
-        if m > 1 and float(profiles[0].max()) < UNEVEN * float(profiles[0].mean()):
+        # sides that do not divide are cropped or padded: 7 cells become 3, or 4, by twos
+        if not any(_moves_along(operator, axis, step) for step in {max(1, n // m), max(1, -(-n // m))}):
             return False
     return True
+
+
+def _moves_along(operator: Operator, axis: int, step: int) -> bool:
+    """The same along one axis, for impulses of so many cells."""
+    rest, generator = operator(operator.zeros()), torch.Generator().manual_seed(0)
+    n, m = operator.before[axis - 1], operator.after[axis - 1]
+    places = [n * quarters // 4 // step * step for quarters in (1, 2, 3)]
+    # of one size in all places but along the axis: axes that change places then spread it evenly
+    along = torch.rand(step, generator=generator).to(rest).reshape(-1, *[1] * (rest.ndim - 1 - axis)) + 0.5
+    block = operator.noise(generator).narrow(axis, 0, step).sign() * along
+    profiles = []
+    for place in places:
+        z, there = operator.zeros(), min(step, n - place)
+        z.narrow(axis, place, there).copy_(block.narrow(axis, 0, there))
+        moved = (operator(z) - rest).square() + (operator(-z) - rest).square()  # a minimum answers to negative ones alone
+        profiles.append(moved.movedim(axis, 0).flatten(1).sum(1))
+    for place, profile in zip(places[1:], profiles[1:], strict=True):
+        pair = torch.stack([profiles[0].roll(round((place - places[0]) * m / n)), profile])
+        if m > 1:  # what is the same everywhere moves nowhere
+            pair = pair - pair.mean(1, keepdim=True)
+        if not float(pair[0] @ pair[1]) > ALIKE * float(pair[0].norm() * pair[1].norm()):
+            return False
+    return m == 1 or float(profiles[0].max()) >= UNEVEN * float(profiles[0].mean())

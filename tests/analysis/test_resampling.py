@@ -316,7 +316,22 @@ def test_what_is_no_change_of_resolution(name: str) -> None:
     assert audit(NO_SITES[name], X).sites == ()
 
 
-@pytest.mark.parametrize(("channels", "tokens", "keys"), [(4, 8, 4), (8, 16, 8), (48, 16, 32)])
+@pytest.mark.parametrize("side", [3, 5, 7, 9, 14])
+@pytest.mark.parametrize("along", ["slice", "mean", "amax", "repeat"])
+def test_sides_that_do_not_divide(side: int, along: str) -> None:
+    def halved(x: Tensor) -> Tensor:
+        if along == "slice":
+            return x[..., ::2, ::2]
+        if along == "repeat":
+            return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        blocks = x[..., : side // 2 * 2, : side // 2 * 2].unflatten(2, (-1, 2)).unflatten(4, (-1, 2))
+        return getattr(blocks, along)((3, 5))
+
+    site = only(audit(Apply(lambda _, x: halved(x).relu()), images(2, 4, side, side)))
+    assert site.after == ({"slice": (side + 1) // 2, "repeat": 2 * side}.get(along, side // 2),) * 2
+
+
+@pytest.mark.parametrize(("channels", "tokens", "keys"), [(4, 8, 2), (8, 16, 2), (4, 8, 4), (8, 16, 8), (48, 16, 32)])
 def test_random_maps_of_tokens_are_no_resampling(channels: int, tokens: int, keys: int) -> None:
     """By chance, up to a quarter of them are where two places alone are compared, and what all places have in common counts."""
     linear = nn.Linear(channels, keys)
