@@ -151,8 +151,8 @@ def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False) -> H
     levels = _levels((32, 1, 1), (16, 2, 3), (8, 2, 4), (4, 1, 3), (1, 1, 1), finest=16, shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
-    # 256 values cost twenty times the nats of two, and gradients are as much longer; the average must forget the first weights
-    training = replace(LONG, learning_rate=2e-3, skip_above=100.0, ema=0.995) if grey else LONG
+    # 256 values cost twenty times the nats of two, and gradients are as much longer
+    training = replace(LONG, learning_rate=2e-3, skip_above=100.0) if grey else LONG
     return HVAERun(model, replace(training, steps=steps), data, "no" if grey else "dynamic")
 
 
@@ -163,8 +163,8 @@ SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
 HVAE_PRESETS = {
     "mnist": _on_32("mnist", 15_000),
     "mnist-shared": _on_32("mnist", 4500, shared=True),
-    "fashion-mnist": _on_32("fashion-mnist", 1500, grey=True),
-    "fashion-mnist-shared": _on_32("fashion-mnist", 1500, shared=True, grey=True),
+    "fashion-mnist": _on_32("fashion-mnist", 9000, grey=True),
+    "fashion-mnist-shared": _on_32("fashion-mnist", 9000, shared=True, grey=True),
     "digits": HVAERun(
         HVAEConfig(_levels((8, 1, 3), (4, 1, 3), (1, 1, 1)), width=24, bottleneck=0.5, likelihood="logistic-mixture", mixtures=5),
         SHORT,
