@@ -25,7 +25,7 @@ docs: $(VENV)/installed-dev
 	@echo "docs: docs/_build/html/index.html"
 
 bench: $(VENV)/installed-dev
-	@$(BIN)/multires bench haar && $(BIN)/multires bench capture && $(BIN)/multires bench hvae
+	@for name in haar capture audit hvae; do $(BIN)/multires bench $$name || exit; done
 
 # train, evaluate and ship the reference HVAEs; on a GPU with LAUNCH='accelerate launch --mixed_precision bf16' OPTIONS='--steps ...'
 OUT ?= runs/reference

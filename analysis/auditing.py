@@ -268,8 +268,7 @@ def redraw(net: nn.Module) -> str:
             if own and callable(getattr(module, "reset_parameters", None)):
                 module.reset_parameters()
             for p, old in zip(own, before, strict=True):
-                deviation = float(old.double().std()) if old.numel() > 1 else 0.0
-                if torch.equal(p, old) and deviation:
+                if torch.equal(p, old) and old.numel() > 1 and (deviation := float(old.double().std())):
                     p.normal_(float(old.double().mean()), deviation)
                     left, without = left + 1, without or f"{type(module).__name__} {name!r}"
     drawn = f"; {left} that it leaves alone, the first in {without}, are normal, of their own mean and deviation" if left else ""

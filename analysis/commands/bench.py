@@ -11,21 +11,27 @@ from tyro.conf import Positional
 class Bench:
     """Time our code beside its peers, in one run; ratios are fastest peer / ours."""
 
-    name: Positional[Literal["haar", "capture", "hvae"]] = "haar"
+    name: Positional[Literal["haar", "capture", "audit", "hvae"]] = "haar"
     """What to time: haar, the transform beside PyWavelets and ptwt; capture, recording activations beside the plain forward;
-    hvae, training, evaluating and sampling an HVAE beside a plain reading of the same network."""
+    audit, an audit of a large U-Net beside its forward; hvae, training, evaluating and sampling an HVAE beside a plain reading
+    of the same network."""
     json: Path | None = None
     """Also write the rows to this file."""
 
     def run(self) -> int:
         """Measure, print, write."""
-        from analysis import bench, bench_capture, bench_hvae, record, terminal
+        from analysis import bench, bench_audit, bench_capture, bench_hvae, record, terminal
         from analysis.provenance import commit
         from multires import files
 
         if self.json:
             files.require_writable(self.json)
-        timed = {"haar": bench.haar_rows, "capture": bench_capture.capture_rows, "hvae": bench_hvae.hvae_rows}[self.name]()
+        timed = {
+            "haar": bench.haar_rows,
+            "capture": bench_capture.capture_rows,
+            "audit": bench_audit.audit_rows,
+            "hvae": bench_hvae.hvae_rows,
+        }[self.name]()
         rows = list(terminal.progress(timed, None, "timing"))
         terminal.show_bench(rows)
         if self.json:

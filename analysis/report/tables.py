@@ -16,6 +16,7 @@ BENCHMARKS = {
     " input. The cost of very small images is that of the call, so over all sizes it grows by less than the number of cells.",
     "capture": "A forward pass that is recorded beside the plain one. ratio: the plain pass's time over the recorded one's, 1 where"
     " recording is free.",
+    "audit": "An audit of a large U-Net beside one forward pass of it. ratio: the forward pass's time over the audit's.",
     "hvae": "An HVAE beside a plain reading of the same network. ratio: the plain network's time over ours.",
 }
 """What each compares; times are medians."""
