@@ -176,7 +176,9 @@ def bench_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]
         times = [row["ours_s"], row.get("copy_s"), *(row["peers"].get(peer) for peer in peers)]
         shown = ["-" if value is None else f"{value * 1e3:.2f}" for value in times]
         cells.append([f"{row['ratio']:.2f}", row["case"], f"{row['copies']:.1f}" if "copies" in row else "-", *shown])
-    return ["ratio", "case", "copies", "ours ms", "copy ms", *(f"{peer} ms" for peer in peers)], cells
+    headings = ["ratio", "case", "copies", "ours ms", "copy ms", *(f"{peer} ms" for peer in peers)]
+    used = [i for i in range(len(headings)) if any(row[i] != "-" for row in cells)]
+    return [headings[i] for i in used], [[row[i] for i in used] for row in cells]
 
 
 def show_bench(rows: list[dict[str, Any]]) -> None:

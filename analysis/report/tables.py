@@ -1,5 +1,6 @@
 """What the report shows of studies and benchmarks: the tables of their JSON records."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files as resources
@@ -11,6 +12,7 @@ from analysis.figures import style
 from multires import files
 from multires.errors import MultiresError, summary
 
+NUMBER = re.compile(r"-|[-+]?[\d.,]+( \(.*\))?")
 BENCHMARKS = {
     "haar": "The Haar transform beside PyWavelets and ptwt. ratio: the fastest peer's time over ours; copies: ours over copying the"
     " input. The cost of very small images is that of the call, so over all sizes it grows by less than the number of cells.",
@@ -34,6 +36,11 @@ class Table:
     notes: list[str]
     figure: bytes = b""
     caption: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """The class of each column: n, where its cells are numbers, alone or with their intervals."""
+        return ["n" if all(NUMBER.fullmatch(row[i]) for row in self.rows) else "nowrap" for i in range(len(self.headings))]
 
 
 def recorded() -> list[Path]:
