@@ -106,7 +106,11 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
         found = _Pass(net, args, kwargs, measured=True)
         sites = found.sites
         notes += found.unseen
-        survivals = passage.survival(lambda a, k: _Pass(net, a, k, keep=True).outputs, args, kwargs, image, sites, notes)
+        try:
+            survivals = passage.survival(lambda a, k: _Pass(net, a, k, keep=True).outputs, args, kwargs, image, sites, notes)
+        except MultiresError as error:  # a model that is tied to its batch, or to what it was given
+            notes.append(f"no survival of bands, which takes {passage.PROBED} images: {error}")
+            survivals = [None] * len(sites)
         readouts = passage.readouts(image, found.output, found.coarse, sites, notes)
         notes.append(redraw(net))
         again = _Pass(net, args, kwargs, like=sites)
@@ -139,6 +143,8 @@ def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
         if tensor.is_meta:
             raise MultiresError(f"{name} is on the meta device, where tensors hold no values: load the weights first")
+        if isinstance(tensor, nn.Parameter) and not nn.parameter.is_lazy(tensor) and not tensor.isfinite().all():
+            raise MultiresError(f"{name} holds values that are not finite: nothing can be measured with such weights")
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return (tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)), {}
@@ -186,6 +192,7 @@ class _Pass:
         self.randoms: list[tuple[Any, ...]] = []
         self.outputs: list[Tensor] = []
         self.coarse: list[Tensor] = []
+        self.unseen: list[str] = []
         args, kwargs = mapped(_cloned, args), mapped(_cloned, kwargs)
         torch.manual_seed(SEED)
         with torch.no_grad(), Tracer(net, self.report) as tracer:
@@ -196,10 +203,20 @@ class _Pass:
             except Exception as error:
                 shapes = ", ".join(str(tuple(x.shape)) for x in leaves((args, kwargs)) if isinstance(x, Tensor))
                 raise MultiresError(f"{type(net).__name__} raised {summary(error)} (inputs of shape {shapes})") from None
-        self.unseen = [f"{where}: what resamples there is not found" for where in tracer.unseen]
+        self.unseen += [f"{where}: what resamples there is not found" for where in tracer.unseen]
 
     def report(self, site: Found) -> None:
         """Measure a site while its activations are there, and keep figures alone."""
+        wrapped = torch._C._functorch.is_functorch_wrapped_tensor(site.output)  # whose numbers are nowhere to be had
+        if wrapped or site.source.is_quantized or site.output.is_quantized:
+            what = "inside vmap" if wrapped else "of quantized numbers"
+            self.unseen.append(f"{site.path or 'the model'}: a site {what} ({site.kind}) is not measured")
+            return
+        with torch.inference_mode(False), torch.no_grad():  # not the model's or the caller's: adjoints are gradients
+            self.keep_figures(site)
+
+    def keep_figures(self, site: Found) -> None:
+        """The same, where gradients can be had."""
         if self.keep:
             self.outputs.append(site.output.detach().float().clone())
             return
@@ -242,6 +259,8 @@ def _sides(site: Found) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _kind(site: Found, measured: Measured | str) -> str:
     if site.kind != "strided convolution" or site.learned or isinstance(measured, str):
         return site.kind
+    if not site.falls:
+        return "blur upsampling"
     return "blur pooling" if measured.channelwise else "fixed strided convolution"
 
 

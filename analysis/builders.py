@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import importlib.util
+import math
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis import hvae_runs
-from multires import checkpoints, data, pretrained, tasks, vdvae
+from multires import checkpoints, data, memory, pretrained, tasks, vdvae
 from multires.configs import UNetRun
 from multires.errors import MultiresError, summary
 from multires.hvae import HVAE
@@ -109,7 +110,7 @@ def _module(where: str) -> ModuleType:
         return importlib.import_module(where)
     except MultiresError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise MultiresError(f"{where}: importing it raised {summary(error)}") from None
 
 
@@ -125,7 +126,7 @@ def _built(module: ModuleType, where: str, name: str) -> nn.Module:
             )
         try:
             found = found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise MultiresError(f"{where}:{name}() raised {summary(error)}") from None
     if not isinstance(found, nn.Module):
         raise MultiresError(f"{where}:{name}() returned a {type(found).__name__}: it must return a torch.nn.Module")
@@ -141,6 +142,9 @@ def _inputs(words: tuple[str, ...], name: str | None, shape: tuple[int, ...] | N
                 "on what? --input 4x3x64x64 (noise of that shape), or --data NAME, or both for images of that shape"
             )
         read.insert(0, (IMAGES, *(shape or ())))
+    for word in read:
+        if isinstance(word, tuple):
+            memory.require(f"--input {'x'.join(map(str, word))}", math.prod(word))
     at = next(i for i, word in enumerate(read) if isinstance(word, tuple))
     note = "standard normal noise"
     if name is not None:

@@ -54,7 +54,9 @@ ENDS = POINTWISE | {"pad"}
 # fmt: on
 FOLLOWED = LAYOUT | INDEXING | SUMS | ELEMENTWISE | POINTWISE
 RANDOM = {"rand", "randn", "rand_like", "randn_like", "randint", "normal", "bernoulli", "uniform_", "normal_", "bernoulli_"}
-FACTORIES = {"new_zeros", "new_ones", "new_empty", "new_full", "zeros_like", "ones_like", "empty_like", "full_like"}
+FACTORIES = {"new_tensor", "new_zeros", "new_ones", "new_empty", "new_full", "zeros_like", "ones_like", "empty_like", "full_like"}
+
+QUESTIONS = {"isfinite", "isnan", "isinf"}
 
 
 def strided(family: str, args: Any, kwargs: Any) -> bool:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
-from analysis.calls import ELEMENTWISE, FACTORIES, POINTWISE, RANDOM
+from analysis.calls import ELEMENTWISE, FACTORIES, POINTWISE, QUESTIONS, RANDOM
 from analysis.tape import SOURCE, Value, leaves, mapped
 
 NOT_THE_USERS = (str(Path(torch.__file__).parent), __file__, str(Path(__file__).with_name("sites.py")))
@@ -71,10 +71,10 @@ class Follower(TorchFunctionMode):
             if tensor in self.made:
                 if image and name in ("numpy", "array", "tolist"):
                     self.unseen[f"{where}: an activation leaves torch ({name})"] = None
-            elif image and len(tensor) in self.batches:
-                self.unseen[f"{where}: {name} reads what no call of torch was seen to make"] = None
             elif tensor.numel() <= FILTER:  # torch.from_numpy is not seen either
                 self.constants[tensor] = tensor.requires_grad
+            elif image and len(tensor) in self.batches:
+                self.unseen[f"{where}: {name} reads what no call of torch was seen to make"] = None
         result = self.call(name, func, args, kwargs)
         self.made.update(dict.fromkeys(tensors_of(result), True))
         return result
@@ -155,7 +155,8 @@ class Follower(TorchFunctionMode):
             return False
         if name in POINTWISE and (kwargs.get("inplace") or True in args[1:]):
             return False
-        if name == "pad" and len(args) > 1 and len(args[1]) > 2 * (tensors[0].ndim - 2):  # of channels
+        of_channels = name == "pad" and len(args) > 1 and len(args[1]) > 2 * (tensors[0].ndim - 2)
+        if of_channels and tensors[0] not in self.pending:  # else they may lie elsewhere by now
             return False
         if name == "setitem" or name.endswith("_"):
             written = tensors[0]
@@ -209,7 +210,8 @@ class Follower(TorchFunctionMode):
                         del self.constants[known]
         result = func(*args, **kwargs)
         if any(True for _ in tensors_of(result)) or name == "setitem":  # not where only a shape was asked for
-            self.close(tensors)
+            if name not in FACTORIES | QUESTIONS:
+                self.close(tensors)
             self.known(name, tensors[0] if name == "setitem" else result, tensors)
         return result
 

@@ -74,6 +74,8 @@ class Tracer(Follower):
             return self.resample(name, family, func, args, kwargs, tensors)
         if name in ENDS:
             self.settle(name, tensors)
+        if name == "pad":
+            self.begin(tensors)
         if name in FOLLOWED and self.one_source(name, tensors, args, kwargs):
             return self.follow(name, func, args, kwargs, tensors)
         return self.other(name, func, args, kwargs, tensors)
@@ -83,6 +85,7 @@ class Tracer(Follower):
         x = tensors[0]
         if f"{family}{x.ndim - 1}d" == name:  # one image, without a batch
             return self.unbatched(func, args, kwargs)
+        self.begin([x])
         before = self.pending.get(x)
         if before is not None and self.site(before, x):
             del self.pending[x]
@@ -90,6 +93,9 @@ class Tracer(Follower):
         if before is not None and not {call.name for call in before.calls()} <= LAYOUT | INDEXING:
             del self.pending[x]  # arithmetic is no padding, which would belong to the call
             before = None
+        smoothed = self.smoothed.get(x if before is None else before.source)
+        if smoothed is not None and family == "conv":  # a pooling is complete by itself
+            self.pending[x] = before = smoothed if before is None else before.of(smoothed)
         self.close(tensors[1:])
         source = x if before is None else before.source
         # with indices, what is pooled comes first
@@ -118,6 +124,15 @@ class Tracer(Follower):
                 self.found(alone, y)
         return result
 
+    def begin(self, tensors: list[Tensor]) -> None:
+        """What only chose channels or moved cells so far is an activation of its own for a call that changes the grid."""
+        for tensor in tensors:
+            value = self.pending.get(tensor)
+            if value is None or value.source.shape[0] != tensor.shape[0] or value.source.shape[2:] != tensor.shape[2:]:
+                continue
+            if {call.name for call in value.calls()} <= LAYOUT | INDEXING:
+                del self.pending[tensor]
+
     def unbatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The call on a batch of one."""
         image = args[0] if args else kwargs["input"]
@@ -133,7 +148,11 @@ class Tracer(Follower):
     def site(self, value: Value, output: Tensor) -> bool:
         """Report a followed value if it is a resampling."""
         names = {call.name for call in value.calls()}
-        if names & set(RESAMPLERS):
+        smoothed = self.smoothed.get(value.source)
+        if smoothed is not None and names <= LAYOUT | INDEXING and _comparable(smoothed.source.shape, output.shape):
+            value = replace(value.of(smoothed), path=smoothed.path, line=smoothed.line)
+            names.add(smoothed.name)
+        elif names & set(RESAMPLERS):
             if _comparable(value.source.shape, output.shape):
                 self.found(value, output)
                 return True
@@ -153,9 +172,6 @@ class Tracer(Follower):
 
     def found(self, value: Value, output: Tensor) -> None:
         """Report a site."""
-        smoothed = self.smoothed.get(value.source)
-        if smoothed is not None and kind_of(value) == "slicing" and _comparable(smoothed.source.shape, output.shape):
-            value = replace(value.of(smoothed), path=smoothed.path, line=smoothed.line)
         operator = Operator(value, tuple(output.shape))
         self.report(Found(kind_of(value), value.path, value.line, operator, value.learned, value.source, output))
 

@@ -50,10 +50,10 @@ def _exact(falls: bool, learned: bool, found: Measured) -> str | None:
         name = f"{_projection(falls)} of blocks of {_sides(found.factors)} cells, not dyadic"
     if found.worst <= EXACT:
         return f"{name}, exact" + (" (its weights are learned)" if learned else "")
-    if found.scaled <= EXACT * max(1.0, abs(found.scale)):
-        return f"{name} times {found.scale:.6g}: no projection itself"
     if found.distance is not None and found.worst <= 10 * FLOAT32 and found.distance <= FLOAT32:
         return f"{name} within {found.distance:.0e}"
+    if found.scaled <= EXACT * max(1.0, abs(found.scale)):
+        return f"{name} times {found.scale:.6g}: no projection itself"
     return None
 
 

@@ -40,9 +40,10 @@ class Audit:
         from analysis.figures import style
         from multires import files
 
-        for target in (self.json, self.figure):
-            if target:
-                files.require_writable(target)
+        if self.json:
+            files.require_writable(self.json)
+        if self.figure:
+            style.require_writable(self.figure)
         net, arguments, note = builders.prepare(self.network, self.weights, self.input, self.data)
         found = auditing.audit(net, arguments)
         print(f"{self.network}: {found.model}, {found.parameters:,} parameters; {note}; {found.seconds:.1f} s")

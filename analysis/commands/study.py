@@ -47,7 +47,9 @@ class Study:
         names = study.shard(list(grid), self.shard)
         if self.figure and chosen.figure is None:
             raise MultiresError(f"--figure: {self.name} draws none; multires verify {chosen.claim} does")
-        for target in (self.json, self.figure, self.ship / "weights.safetensors" if self.ship else None):
+        if self.figure:
+            style.require_writable(self.figure)
+        for target in (self.json, self.ship / "weights.safetensors" if self.ship else None):
             if target:
                 files.require_writable(target)
         for _ in terminal.study_progress(study.train(grid, names, folder), grid, names):

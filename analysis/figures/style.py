@@ -17,6 +17,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from multires import files
+from multires.errors import MultiresError
+
+FORMATS = ("svg", "pdf", "png")
 
 Width = Literal["column", "double"]
 Format = Literal["svg", "pdf", "png"]
@@ -85,6 +88,13 @@ def render(function: Callable[[Any], Figure], of: Any, format: str = "svg", widt
     with mpl.rc_context(STYLE):
         draw(function, of, width).savefig(stream, format=format, metadata=undated)
     return _EMBEDDED.sub(_smaller, stream.getvalue()) if format == "svg" else stream.getvalue()
+
+
+def require_writable(path: Path) -> None:
+    """Raise MultiresError where no figure can be written, before anything is computed."""
+    if path.suffix[1:] not in ("", *FORMATS):
+        raise MultiresError(f"{path}: figures are written as {', '.join('.' + name for name in FORMATS)}")
+    files.require_writable(path)
 
 
 def save(function: Callable[[Any], Figure], of: Any, *paths: Path) -> None:

@@ -30,6 +30,9 @@ def listed():
 
 def raises():
     raise KeyError("one\\ntwo")
+
+def leaves():
+    raise SystemExit(0)
 """
 SMALL = HVAEConfig(
     (Resolution(8, 1, 1), Resolution(4, 1, 1)), channels=3, width=16, latents=4, likelihood="logistic-mixture", mean=0.5, std=0.25
@@ -42,6 +45,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTIRES_DATA", str(tmp_path / "data"))
     Path("net_of_a_user.py").write_text(CODE)
     Path("broken_net.py").write_text("import nothing_of_this_name\n")
+    Path("script.py").write_text("import sys\nsys.exit(2)\n")
 
 
 def called(*arguments: str) -> int:
@@ -111,6 +115,9 @@ def test_openai_state_dict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         (["net_of_a_user.py:number"], "is a int: name what returns a torch.nn.Module"),
         (["net_of_a_user.py:listed"], "returned a list"),
         (["net_of_a_user.py:raises"], "raises() raised KeyError"),
+        (["net_of_a_user.py:leaves"], "leaves() raised SystemExit: 0"),
+        (["script.py:build"], "script.py: importing it raised SystemExit: 2"),
+        (["net_of_a_user.py:build", "--input", "99999x3x9999x9999"], "--input 99999x3x9999x9999: takes 111,735 GiB or more"),
         (["net_of_a_user.py:build"], "on what? --input"),
         (["net_of_a_user.py:build", "--input", "1x4x8x8"], "Net raised RuntimeError"),
         (["net_of_a_user.py:build", "--input", "1x3x0x8"], "--input 1x3x0x8"),
@@ -152,3 +159,10 @@ def test_reconstruction_is_the_networks_own() -> None:
     torch.manual_seed(1)
     nll, _ = hvae(x)
     torch.testing.assert_close(hvae.likelihood.nll(x, parameters).flatten(1).sum(1), nll)
+
+
+def test_a_figure_of_no_known_format_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("net_of_a_user.py:build", "--input", "1x3x8x8", "--figure", "new/net.xyz") == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "multires: new/net.xyz: figures are written as .svg, .pdf, .png\n")
+    assert not Path("new").exists()

@@ -45,8 +45,29 @@ PROJECTIONS: dict[str, nn.Module] = {
     "Fourier and back": Apply(lambda _, x: sum(four(torch.fft.ifft2(torch.fft.fft2(x)).real)) / 4),
     "one cell at a time, then every second": Apply(lambda _, x: functional.avg_pool2d(x, 2, 1)[..., ::2, ::2]),
     "strides": Apply(lambda _, x: sum(x.as_strided((2, 4, 8, 8), (1024, 256, 32, 2), i) for i in (0, 1, 16, 17)) / 4),
+    "of chosen channels": Apply(lambda s, x: functional.avg_pool2d(s.c(x)[:, :4], 2), c=nn.Conv2d(4, 6, 1)),
+    "of channels twice": Apply(lambda _, x: functional.avg_pool2d(torch.cat([x, x], 1), 2)),
+    "of shuffled channels": Apply(
+        lambda _, x: functional.avg_pool2d(x.view(len(x), 2, 2, 16, 16).transpose(1, 2).reshape(len(x), 4, 16, 16), 2)
+    ),
+    "of axes that changed places": Apply(lambda _, x: functional.avg_pool2d(x.mT, 2)),
+    "of cells that moved": Apply(lambda _, x: functional.avg_pool2d(x.roll(3, 3), 2)),
+    "one axis at a time, at every cell": Apply(lambda _, x: _along(_along(x, 1), 2)[..., ::2, ::2]),
+    "channels as a batch, at every cell": Apply(
+        lambda _, x: (
+            functional.conv2d(functional.pad(x.reshape(-1, 1, 16, 16), (0, 1, 0, 1)), quarter()[None, None])[..., ::2, ::2]
+        ).reshape(2, 4, 8, 8)
+    ),
+    "after a smoothing": Apply(lambda _, x: functional.avg_pool2d(_smooth(functional.pad(x, (1, 1, 1, 1))), 2)),
+    "by new tensors": Apply(lambda _, x: functional.conv2d(x, x.new_tensor([[[[0.25] * 2] * 2]] * 4), stride=2, groups=4)),
     "added in place": Apply(lambda _, x: x[..., ::2, ::2].mul(0.25).add_(sum(four(x)[1:]) * 0.25)),
 }
+
+
+def _along(x: Tensor, axis: int) -> Tensor:
+    """The mean of each cell and the next along an axis."""
+    shape, ends = ((4, 1, 1, 2), (0, 1, 0, 0)) if axis == 1 else ((4, 1, 2, 1), (0, 0, 0, 1))
+    return functional.conv2d(functional.pad(x, ends), torch.full(shape, 0.5), groups=4)
 
 
 def _both(along: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -76,6 +97,8 @@ def halves(error: float) -> Tensor:
     return matrix
 
 
+ROOTS = nn.Linear(16, 8, bias=False)
+ROOTS.weight = nn.Parameter(torch.kron(torch.eye(8), torch.full((1, 2), 0.5**0.5)))
 NEAR: dict[str, tuple[nn.Module, str]] = {
     "a tap off by 1e-2": (Filter(quarter(1e-2)), "fixed filter, closest to haar, 0."),
     "a tap off by 1e-3": (Filter(quarter(1e-3)), "fixed filter, closest to haar, "),
@@ -127,6 +150,14 @@ NEAR: dict[str, tuple[nn.Module, str]] = {
     "odd sides": (
         Apply(lambda _, x: functional.avg_pool2d(x[..., :15, :15], 2, ceil_mode=True)),
         "no projection: 15 x 15 cells do not divide into 8 x 8",
+    ),
+    "matrices of square roots": (
+        Apply(lambda s, x: torch.einsum("ij,bcjk,lk->bcil", s.roots.weight, x, s.roots.weight) / 2, roots=ROOTS),
+        "Haar projection within ",
+    ),
+    "max, then a blur": (
+        Apply(lambda _, x: _smooth(functional.pad(functional.max_pool2d(x, 2, 1), (1, 2, 1, 2)), 2)),
+        "not linear: max; ",
     ),
     "power average": (nn.LPPool2d(2, 2), "not linear: power-average; "),
     "mean times its mean": (Apply(lambda _, x: x.view(2, 4, 8, 2, 8, 2).mean((3, 5)) * x.mean()), "not linear: "),

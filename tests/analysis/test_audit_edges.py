@@ -1,0 +1,96 @@
+"""The audit on networks of others that resample in roundabout ways, and on models that are tied to what they were given."""
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet1DModel
+from diffusers.models.downsampling import FirDownsample2D, KDownsample2D
+from diffusers.models.upsampling import FirUpsample2D, KUpsample2D
+from torch import Tensor, nn
+from torch.nn import functional
+
+from analysis import audit
+from multires.errors import MultiresError
+from tests.analysis.audited import Apply, X, images, only
+
+BINOMIAL = "fixed filter, closest to haar, 19 % unexplained"
+
+
+@pytest.mark.parametrize(
+    ("net", "kind", "after", "verdict"),
+    [
+        (FirDownsample2D(4, use_conv=False), "blur pooling", 8, BINOMIAL),
+        (FirDownsample2D(4, 4, use_conv=True), "strided convolution", 8, "learned, closest to "),
+        (FirUpsample2D(4, use_conv=False), "blur upsampling", 32, BINOMIAL),
+        (KDownsample2D(), "blur pooling", 8, BINOMIAL),
+        (KUpsample2D(), "transposed convolution", 32, BINOMIAL),
+    ],
+)
+def test_filters_of_diffusers(net: nn.Module, kind: str, after: int, verdict: str) -> None:
+    site = only(audit(net, X))
+    assert (site.kind, site.before, site.after) == (kind, (16, 16), (after, after))
+    assert site.verdict.startswith(verdict)
+
+
+def test_one_dimensional_unet_of_diffusers() -> None:
+    down, up = ("DownBlock1DNoSkip", "DownBlock1D", "AttnDownBlock1D"), ("AttnUpBlock1D", "UpBlock1D", "UpBlock1DNoSkip")
+    net = UNet1DModel(
+        sample_size=64,
+        in_channels=2,
+        out_channels=2,
+        extra_in_channels=64,
+        block_out_channels=(32, 32, 64),
+        down_block_types=down,
+        up_block_types=up,
+    )
+    sides = [(site.before[0], site.after[0]) for site in audit(net, (images(4, 2, 64), 10)).sites]
+    assert sides == [(64, 32), (32, 16), (16, 8), (8, 16), (16, 32), (32, 64)]
+
+
+def tied(shift: Tensor) -> nn.Module:
+    return Apply(lambda s, x: functional.avg_pool2d(x, 2) + shift)
+
+
+def test_a_model_that_is_tied_to_its_batch_has_no_survival_of_bands() -> None:
+    found = audit(tied(torch.zeros(4, 4, 8, 8)), images(4, 4, 16, 16))
+    assert only(found).verdict == "Haar projection, exact"
+    assert only(found).survival is None
+    assert any(note.startswith("no survival of bands, which takes 2 images: Apply raised RuntimeError") for note in found.notes)
+    assert only(audit(tied(torch.zeros(1)), images(4, 4, 16, 16))).survival is not None
+
+
+def pool(_: Any, x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, 2)
+
+
+def inferred(_: Any, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return functional.avg_pool2d(x, 2)
+
+
+def test_inference_mode_hides_nothing() -> None:
+    with torch.inference_mode():
+        assert only(audit(Apply(pool), images(4, 4, 16, 16))).verdict == "Haar projection, exact"
+    assert only(audit(Apply(inferred), images(4, 4, 16, 16))).verdict == "Haar projection, exact"
+
+
+def test_inside_vmap_nothing_is_measured() -> None:
+    found = audit(Apply(lambda s, x: torch.vmap(lambda y: functional.avg_pool2d(y, 2))(x)), images(4, 4, 16, 16))
+    assert any("inside vmap" in note for note in found.notes)
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    convolution = nn.Conv2d(4, 4, 2, 2)
+    nn.init.constant_(convolution.weight, float("nan"))
+    with pytest.raises(MultiresError, match="weight holds values that are not finite"):
+        audit(convolution, X)
+
+
+def test_padding_that_is_asked_about_stays_padding() -> None:
+    def asked(s: nn.Module, x: Tensor) -> Tensor:
+        y = functional.pad(x, (1, 1, 1, 1))
+        assert y.isfinite().all()
+        return functional.conv2d(y, y.new_zeros(4, 1, 4, 4) + 1 / 16, stride=2, groups=4)
+
+    assert only(audit(Apply(asked), X)).before == (16, 16)
