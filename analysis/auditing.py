@@ -143,8 +143,8 @@ def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
         if tensor.is_meta:
             raise MultiresError(f"{name} is on the meta device, where tensors hold no values: load the weights first")
-        if isinstance(tensor, nn.Parameter) and not nn.parameter.is_lazy(tensor) and not tensor.isfinite().all():
-            raise MultiresError(f"{name} holds values that are not finite: nothing can be measured with such weights")
+        if isinstance(tensor, nn.Parameter) and not nn.parameter.is_lazy(tensor) and tensor.isnan().any():
+            raise MultiresError(f"{name} holds NaN: nothing can be measured with such weights")
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return (tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)), {}

@@ -80,10 +80,10 @@ def test_inside_vmap_nothing_is_measured() -> None:
     assert any("inside vmap" in note for note in found.notes)
 
 
-def test_weights_that_are_not_finite_are_refused() -> None:
+def test_weights_of_nan_are_refused() -> None:
     convolution = nn.Conv2d(4, 4, 2, 2)
     nn.init.constant_(convolution.weight, float("nan"))
-    with pytest.raises(MultiresError, match="weight holds values that are not finite"):
+    with pytest.raises(MultiresError, match="weight holds NaN"):
         audit(convolution, X)
 
 
@@ -94,3 +94,11 @@ def test_padding_that_is_asked_about_stays_padding() -> None:
         return functional.conv2d(y, y.new_zeros(4, 1, 4, 4) + 1 / 16, stride=2, groups=4)
 
     assert only(audit(Apply(asked), X)).before == (16, 16)
+
+
+def test_padding_of_chosen_channels_reads_those_alone() -> None:
+    def chosen(s: nn.Module, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(functional.pad(s.c(x)[:, 1:3], (1, 1, 1, 1)), 4, 2)
+
+    site = only(audit(Apply(chosen, c=nn.Conv2d(4, 4, 1)), X))
+    assert (site.before, site.after, site.channels) == ((16, 16), (8, 8), (2, 2))
