@@ -1,85 +1,20 @@
-"""The training loop: what a step does, what is written, and that a run goes on bit for bit however it was stopped."""
+"""The training loop: what a step does, what is written, and what ends it."""
 
 import copy
 import json
 import math
-import os
-import random
-import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from multires import checkpoints, training
-from multires.configs import TrainingConfig
 from multires.errors import MultiresError
-from multires.training import Evaluated, Finished, Record, Saved, Started, Step, Stopped, fit, schedule
-
-CONFIG = TrainingConfig(steps=12, batch=4, learning_rate=1e-2, warmup=3, save_every=4, log_every=1, ema=0.9)
-
-
-class Noisy(nn.Module):
-    """A network that draws from all three global generators, so that a run depends on their states."""
-
-    def __init__(self, tied: bool = False) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
-        if tied:
-            self.second.weight = self.first.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        noise = torch.randn_like(x) + random.random() + float(np.random.rand())  # noqa: NPY002 - the global one is meant
-        y: Tensor = self.second(self.first(x).relu()) + 0.1 * noise
-        return y
-
-
-def net(tied: bool = False) -> Noisy:
-    torch.manual_seed(5)
-    return Noisy(tied)
-
-
-def batches(step: int) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(step)
-    x = torch.randn(4, 3, generator=generator)
-    return x, x.flip(1)
-
-
-def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-    x, y = batch
-    return (model(x) - y).square().mean(), {}
-
-
-def run(folder: Path, config: TrainingConfig = CONFIG, tied: bool = False) -> Iterator[Record]:
-    return fit(net(tied), loss, batches, config, folder)
-
-
-def weights(records: list[Record]) -> dict[str, Tensor]:
-    last = records[-1]
-    assert isinstance(last, Finished)
-    return {name: tensor.clone() for name, tensor in last.model.state_dict().items()}
-
-
-def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-
-
-def lines(folder: Path) -> list[dict[str, object]]:
-    timeless = []
-    for line in (folder / "log.jsonl").read_text().splitlines():
-        fields = json.loads(line)
-        fields.pop("seconds", None)
-        fields.pop("path", None)
-        if fields["record"] != "started":
-            timeless.append(fields)
-    return timeless
+from multires.training import Evaluated, Finished, Record, Saved, Started, Step, fit, schedule
+from tests.multires.trained import CONFIG, batches, loss, net, run, weights
 
 
 def test_records_come_in_order_and_are_logged(tmp_path: Path) -> None:
@@ -133,75 +68,6 @@ def test_schedule_warms_up_linearly_and_ends_at_zero() -> None:
     assert schedule(replace(CONFIG, warmup=0))(0) == 1
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("stop", [1, 5, 9, 13, 17])
-def test_an_abandoned_run_goes_on_bit_for_bit(stop: int, tied: bool, tmp_path: Path) -> None:
-    whole = weights(list(run(tmp_path / "whole", tied=tied)))
-    half = run(tmp_path / "half", tied=tied)
-    for _ in range(stop):
-        next(half)
-    half.close()
-    random.seed(99)
-    np.random.seed(99)  # noqa: NPY002
-    resumed = list(run(tmp_path / "half", tied=tied))
-    assert resumed[0].step == max(0, (stop - 1) // 5 * 4)
-    assert_same(weights(resumed), whole)
-    assert lines(tmp_path / "half") == lines(tmp_path / "whole")
-
-
-def test_a_finished_run_gives_its_weights_again(tmp_path: Path) -> None:
-    whole = weights(list(run(tmp_path)))
-    again = list(run(tmp_path))
-    assert [type(record) for record in again] == [Started, Finished]
-    assert_same(weights(again), whole)
-
-
-def test_ctrl_c_finishes_the_step_and_saves_it(tmp_path: Path) -> None:
-    whole = weights(list(run(tmp_path / "whole")))
-    handler = signal.getsignal(signal.SIGINT)
-
-    def interrupted(step: int) -> tuple[Tensor, ...]:
-        if step == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return batches(step)
-
-    with pytest.raises(Stopped, match="stopped after step 6 of 12"):
-        list(fit(net(), loss, interrupted, CONFIG, tmp_path / "half"))
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert checkpoints.steps(tmp_path / "half" / "checkpoints") == [6]
-    assert_same(weights(list(run(tmp_path / "half"))), whole)
-
-
-@pytest.mark.parametrize("at", [Step, Evaluated, Saved])
-@pytest.mark.parametrize("step", [3, 4])
-def test_ctrl_c_while_a_record_is_written_is_never_said_to_be_saved_before_it_is(
-    tmp_path: Path, at: type[Record], step: int
-) -> None:
-    def pressed(records: Iterator[Record]) -> Iterator[Record]:
-        for record in records:
-            yield record
-            if isinstance(record, at) and record.step >= step:
-                signal.raise_signal(signal.SIGINT)
-                yield from records
-
-    with pytest.raises(Stopped) as stopped:
-        list(pressed(fit(net(), loss, batches, CONFIG, tmp_path, evaluate=lambda model: 0.0)))
-    (*_, last) = checkpoints.steps(tmp_path / "checkpoints")
-    assert f"stopped after step {last} of 12, saved in {tmp_path}" == str(stopped.value)
-    assert_same(weights(list(run(tmp_path))), weights(list(run(tmp_path / "whole"))))
-
-
-def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
-    def impatient(step: int) -> tuple[Tensor, ...]:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        return batches(step)
-
-    with pytest.raises(KeyboardInterrupt) as stopped:
-        list(fit(net(), loss, impatient, CONFIG, tmp_path))
-    assert not isinstance(stopped.value, Stopped)
-
-
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:
     def diverging(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         diverging.calls += 1  # type: ignore[attr-defined]
@@ -211,68 +77,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Pat
     with pytest.raises(MultiresError, match=r"step 6: loss nan.*learning rate"):
         list(fit(net(), diverging, batches, CONFIG, tmp_path))
     assert checkpoints.steps(tmp_path / "checkpoints") == [4]
-
-
-def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
-    list(run(tmp_path))
-    place = tmp_path / "checkpoints" / "00000012"
-    whole = (place / "optimizer.safetensors").read_bytes()
-    (place / "optimizer.safetensors").write_bytes(whole[:100])
-    with pytest.raises(MultiresError, match=r"optimizer\.safetensors: not a whole safetensors file"):
-        list(run(tmp_path))
-    (place / "optimizer.safetensors").write_bytes(whole)
-    (place / "state.json").write_text('{"step": 12}')
-    with pytest.raises(MultiresError, match=r"00000012: not a checkpoint of this training \(KeyError: "):
-        list(run(tmp_path))
-    (place / "state.json").write_text('{"step": 12,')
-    with pytest.raises(MultiresError, match=r"state\.json: cannot be read as JSON"):
-        list(run(tmp_path))
-
-
-def test_the_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    list(run(tmp_path))
-    with pytest.raises(MultiresError, match=r"bias is missing \(2 of 2 tensors are\)"):
-        list(fit(nn.Linear(3, 3), loss, batches, CONFIG, tmp_path))
-
-
-def test_only_the_newest_checkpoint_is_kept_and_nothing_is_pickled(tmp_path: Path) -> None:
-    list(run(tmp_path))
-    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json", ".jsonl"}
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000012"]
-
-
-def test_a_torn_last_line_of_the_log_is_forgotten(tmp_path: Path) -> None:
-    list(run(tmp_path))
-    before = lines(tmp_path)
-    with (tmp_path / "log.jsonl").open("a") as file:
-        file.write('{"record": "step", "st')
-    list(run(tmp_path))
-    assert lines(tmp_path) == before
-
-
-@pytest.mark.parametrize("line", [b"5", b"{}", b'{"record": "step", "step": null}', b"\xff\xfe"])
-def test_a_damaged_line_of_the_log_is_forgotten(line: bytes, tmp_path: Path) -> None:
-    list(run(tmp_path))
-    before = lines(tmp_path)
-    with (tmp_path / "log.jsonl").open("ab") as file:
-        file.write(line + b"\n")
-    list(run(tmp_path))
-    assert lines(tmp_path) == before
-
-
-@pytest.mark.parametrize("step", [2000, "12", None])
-def test_a_checkpoint_that_is_of_another_step_than_its_folder_says_is_refused(step: object, tmp_path: Path) -> None:
-    list(run(tmp_path))
-    path = tmp_path / "checkpoints" / "00000012" / "state.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"step": step}))
-    with pytest.raises(MultiresError, match=r"not a checkpoint of this training.*step.*in a folder named 00000012"):
-        list(run(tmp_path))
-
-
-def test_whoever_may_read_a_run_may_resume_it(tmp_path: Path) -> None:
-    list(run(tmp_path))
-    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "checkpoints" / "00000012").iterdir()}
-    assert modes == {(tmp_path / "log.jsonl").stat().st_mode & 0o777}
 
 
 def test_tensorboard_writes_its_log(tmp_path: Path) -> None:
@@ -331,28 +135,11 @@ def test_gradients_beyond_the_threshold_are_not_followed_but_counted(tmp_path: P
         assert step.details["parts"] == pytest.approx([step.details["share"], 2 * step.details["share"]])  # type: ignore[operator]
 
 
-def test_a_run_in_another_precision_is_not_gone_on_with(tmp_path: Path) -> None:
-    list(run(tmp_path))
-    path = tmp_path / "checkpoints" / f"{CONFIG.steps:08d}" / checkpoints.STATE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "bf16"}))
-    with pytest.raises(MultiresError, match="computed with mixed precision 'bf16', now 'no'"):
-        list(run(tmp_path))
-
-
 def test_too_many_skips_in_a_row_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(
         MultiresError, match=r"^step 3: 3 updates in a row were left out, the last for a gradient of norm .*skip_above = 1e-06"
     ):
         list(run(tmp_path, replace(CONFIG, skip_above=1e-6, skip_limit=3)))
-
-
-def test_skips_in_a_row_are_counted_over_a_resumption(tmp_path: Path) -> None:
-    records = run(tmp_path, replace(CONFIG, skip_above=1e-6, skip_limit=6))
-    while not isinstance(next(records), Saved):
-        pass
-    records.close()  # type: ignore[attr-defined]
-    with pytest.raises(MultiresError, match=r"^step 6: 6 updates in a row"):
-        list(run(tmp_path, replace(CONFIG, skip_above=1e-6, skip_limit=6)))
 
 
 @pytest.mark.parametrize("skip_above", [None, 5.0])
