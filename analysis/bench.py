@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import pywt
 import torch
 from torch import Tensor
 
+from analysis.peak import peak_mib
 from multires import _kernel, haar
 
 THREADS = 2
@@ -41,7 +41,7 @@ def haar_rows() -> Iterator[Row]:
             for shape in SHAPES:
                 yield from _directions(shape, "slicing")
         yield _exponent()
-        if Path("/proc/self/status").exists():  # Linux tells a process its peak; elsewhere the row is left out
+        if peak_mib() is not None:
             yield _peak_memory()
     finally:
         torch.set_num_threads(threads)
@@ -131,14 +131,14 @@ def _exponent() -> Row:
 
 
 MEMORY_PROBE = """
-import re, torch
+import torch
+from analysis.peak import peak_mib
 from multires import haar
 haar.analysis(torch.ones(1, 1, 64, 64))
-peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
-before = peak()
+before = peak_mib()
 x = torch.ones(1, 1, 8192, 8192)
 coefficients = haar.analysis(x)
-print((peak() - before) / (x.numel() * x.element_size()))
+print((peak_mib() - before) * 2**20 / (x.numel() * x.element_size()))
 """
 
 

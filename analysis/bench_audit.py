@@ -5,23 +5,21 @@ Each is measured in a process of its own: seconds of the first call, as a user w
 """
 
 import multiprocessing
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from analysis.auditing import audit
+from analysis.peak import peak_mib
 from multires.configs import UNetConfig
 from multires.unet import UNet
 
 CONFIG = UNetConfig(channels=3, widths=(88, 176, 352, 704), blocks=2)
 SIDE = 64
 BATCHES = (1, 16)
-STATUS = Path("/proc/self/status")
 Row = dict[str, Any]
 
 
@@ -52,5 +50,4 @@ def _measured(config: UNetConfig, side: int, images: int, audited: bool) -> tupl
         with torch.no_grad():
             net(x)
     seconds = time.perf_counter() - start
-    peak = re.search(r"VmHWM:\s+(\d+)", STATUS.read_text()) if STATUS.exists() else None
-    return seconds, int(peak[1]) / 1024 if peak else None
+    return seconds, peak_mib()

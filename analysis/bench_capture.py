@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from analysis.capture import capture
+from analysis.peak import peak_mib
 from analysis.reducers import Moments
 from multires import pretrained
 
@@ -72,7 +72,7 @@ def capture_rows() -> Iterator[Row]:
         unet, run = pretrained.load_unet(SHIPPED)
         shape = (SHAPE[0], run.model.channels, run.side, run.side)
         yield from _rows("capture of the shipped U-Net's poolings", SHIPPED, unet, shape, modules="pools.*")
-        if Path("/proc/self/status").exists():  # Linux tells a process its peak; elsewhere the row is left out
+        if peak_mib() is not None:
             yield _memory()
     finally:
         torch.set_num_threads(threads)
@@ -117,20 +117,20 @@ def _rows(case: str, what: str, net: nn.Module, shape: tuple[int, ...], **sites:
 
 
 PROBE = """
-import re, sys, torch
+import sys, torch
 from analysis.capture import capture
+from analysis.peak import peak_mib
 from analysis.reducers import Moments
 
 few, many, reducer = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
-peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.AvgPool2d(2))
 with torch.no_grad(), capture(net, "1", functions="avg_pool2d", **({} if reducer == "Keep" else {"reduce": Moments})):
     for done in range(500, many + 1, 500):
         net(torch.rand(500, 1, 28, 28))
         if done == few:
-            before = peak()
-print(peak() - before)
+            before = peak_mib()
+print(peak_mib() - before)
 """
 
 

@@ -6,19 +6,18 @@ medians and `ratio` is plain / ours. The allocator keeps what is freed, as in ou
 
 import gc
 import multiprocessing
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
+from analysis.peak import peak_mib
 from analysis.plain_vdvae import PlainVDVAE
 from multires import bounds, memory
 from multires.hvae import HVAE
@@ -30,7 +29,6 @@ RUNS = {name: HVAE_PRESETS[name] for name in ("mnist", "mnist-shared", "fashion-
 LEARNING_RATE = 1e-4
 SECONDS_BESIDE, SECONDS_ALONE = 12.0, 3.0  # for a case with all its candidates
 STEPS_IN_MEMORY = 3
-STATUS = Path("/proc/self/status")  # where Linux tells a process its peak of memory
 Row = dict[str, Any]
 Call = Callable[[], object]
 
@@ -97,7 +95,7 @@ def hvae_rows() -> Iterator[Row]:
         yield from _parts()
         yield from _undone()
         yield from _throughputs()
-        if STATUS.exists():
+        if peak_mib() is not None:
             yield from _peak_memory()
         if torch.cuda.is_available():
             yield from _accelerated("cuda")
@@ -199,7 +197,7 @@ def _peak_memory() -> Iterator[Row]:
 
 def peak_of_training(run: HVAERun) -> float | None:
     """The most memory that training steps of a run take above its built network, in MiB; None where the system does not say."""
-    return _alone(run, "ours", "training step") if STATUS.exists() else None
+    return _alone(run, "ours", "training step") if peak_mib() is not None else None
 
 
 def _alone(run: HVAERun, name: str, case: str) -> float:
@@ -208,20 +206,14 @@ def _alone(run: HVAERun, name: str, case: str) -> float:
 
 
 def _growth(run: HVAERun, name: str, case: str, threads: int) -> float:
-    # VmHWM, not getrusage: the latter's peak is inherited from the process that started this one
-    def peak() -> float:
-        found = re.search(r"VmHWM:\s+(\d+)", STATUS.read_text())
-        assert found
-        return int(found[1]) / 1024
-
     torch.set_num_threads(threads)
     if name == "ours" and case == "training step":
         memory.keep_freed()  # as in our training, and nowhere else
     work = NETWORKS[name](run)
-    before = peak()
+    before = peak_mib() or 0.0
     for _ in range(STEPS_IN_MEMORY):
         CASES[case](work)
-    return peak() - before
+    return (peak_mib() or 0.0) - before
 
 
 def _accelerated(device: str) -> Iterator[Row]:
