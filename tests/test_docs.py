@@ -102,7 +102,8 @@ def test_commands_on_pages_are_commands(page: str) -> None:
         if re.match(r"(multires|analysis) [a-z]+ .", command) and not re.search(
             r"\b[A-Z]{2,}\b|\.\.\.", command
         ):  # NAME stands for one
-            parse(shlex.split(command)[1:])
+            named = parse(shlex.split(command)[1:])  # exits where it is none
+            assert callable(named.run), command
 
 
 def test_links_between_pages_lead_somewhere() -> None:
