@@ -1,7 +1,6 @@
 """The audit finds every site by kind, place and line, says what is a projection, and says it of nothing else."""
 
 import inspect
-import random
 from pathlib import Path
 from typing import Any
 
@@ -260,84 +259,6 @@ def test_read_outs_find_what_is_there() -> None:
         assert table["haar"] < 1e-10
         assert min(value for name, value in table.items() if name != "haar") > 0.05
     assert [site.random_readout for site in found.sites] == [encoder, decoder]  # there are no weights
-
-
-def test_random_weights_stand_beside_trained_ones() -> None:
-    net = pretrained.load_unet("unet-strided")[0]
-    found = audit(net, images(4, 1, 32, 32))
-    for site in found.sites[:4]:
-        assert site.random is not None
-        assert site.random != measured(site).filters
-        assert f"({100 * min(site.random.values()):.2g} % with random weights)" in site.verdict
-
-
-class Scaled(nn.Module):
-    """A parameter that no reset_parameters reaches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain, self.kernel = nn.Parameter(torch.ones(4)), nn.Parameter(3 + torch.randn(4, 50))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gain[:, None, None] + self.kernel.mean()
-
-
-def test_redrawn_weights() -> None:
-    net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.AvgPool2d(2), Scaled())
-    before = {name: p.clone() for name, p in net.named_parameters()}
-    sentence = auditing.redraw(net)
-    after = dict(net.named_parameters())
-    assert not torch.equal(after["0.weight"], before["0.weight"])
-    assert torch.equal(after["2.gain"], before["2.gain"])
-    assert not torch.equal(after["2.kernel"], before["2.kernel"])
-    assert float(after["2.kernel"].detach().mean()) == pytest.approx(3, abs=0.3)
-    assert "1 that it leaves alone, the first in Scaled '2'" in sentence
-
-
-# The model stays as it was
-
-
-def test_the_model_is_left_as_it_was() -> None:
-    drawing = Apply(lambda _, x: x * random.random() * float(np.random.rand()))  # noqa: NPY002
-    net = nn.Sequential(
-        nn.Conv2d(4, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), drawing, nn.AvgPool2d(2), nn.Upsample(scale_factor=2)
-    )
-    net.train()
-    net[1].eval()
-    net[0].requires_grad_(False)
-    net[1].weight.grad = torch.ones(4)
-    calls: list[int] = []
-    net[0].register_forward_hook(lambda *_: calls.append(1) and None)
-    x = X.clone()
-
-    def state() -> Any:
-        hooks = [{name: list(value) for name, value in vars(m).items() if "hooks" in name} for m in net.modules()]
-        tensors = {name: (t.data_ptr(), t._version, t.clone()) for name, t in net.state_dict().items()}
-        return hooks, [m.training for m in net.modules()], [sorted(vars(m)) for m in net.modules()], tensors
-
-    hooks, training, names, tensors = state()
-    generators = torch.get_rng_state(), audit_random_states()
-    gradients = [(p.requires_grad, p.grad) for p in net.parameters()]
-    audit(net, x)
-    assert state()[:3] == (hooks, training, names)
-    for name, (place, version, value) in state()[3].items():
-        assert (place, version) == tensors[name][:2]
-        assert torch.equal(value, tensors[name][2])
-    assert torch.equal(torch.get_rng_state(), generators[0])
-    assert audit_random_states() == generators[1]
-    assert [(p.requires_grad, p.grad) for p in net.parameters()] == gradients
-    assert [flag for flag, _ in gradients] == [False, False, True, True]
-    assert torch.equal(x, X)
-
-
-def audit_random_states() -> list[str]:
-    return [repr(random.getstate()), repr(np.random.get_state())]  # noqa: NPY002
-
-
-def test_two_audits_agree() -> None:
-    net = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.Dropout(0.5), nn.Upsample(scale_factor=2))
-    first, second = (audit(net, images(4, 4, 16, 16)).to_json() for _ in range(2))
-    assert first | {"seconds": 0} == second | {"seconds": 0}
 
 
 @torch.jit.script
