@@ -13,7 +13,7 @@ from rich.text import Text
 from analysis.evidence import Result
 from analysis.record import Run
 from analysis.runs import Run as TrainingRun
-from multires.training import Record, Step
+from multires.training import Evaluated, Record, Step, processes
 
 Item = TypeVar("Item")
 STYLES = {"supported": "green", "not supported": "bold red", "skipped": "yellow"}
@@ -31,7 +31,7 @@ def progress(items: Iterable[Item], total: int | None, doing: str) -> Iterator[I
 
 
 def training_progress(records: Iterable[Record], total: int, doing: str = "training") -> Iterator[Record]:
-    """Pass a training's records on with a bar that shows the loss; silent where standard error is no terminal."""
+    """Pass a training's records on with a bar that shows the loss; where there is no terminal, with a line at each evaluation."""
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(doing, total=total, loss="")
@@ -39,17 +39,25 @@ def training_progress(records: Iterable[Record], total: int, doing: str = "train
             bar.update(task, completed=record.step)
             if isinstance(record, Step):
                 bar.update(task, loss=f"loss {record.loss:.3g}")
+            _log(doing, record, total)
             yield record
 
 
 def study_progress(records: Iterable[tuple[str, Record]], grid: Mapping[str, TrainingRun], names: list[str]) -> Iterator[Record]:
-    """Pass the records of a study's runs on, with a bar over the steps of all of them and the name of the one in hand."""
+    """Pass the records of a study's runs on, with a bar over the steps of all of them; in a log, a line at each evaluation."""
     ends = np.cumsum([0, *(grid[name].training.steps for name in names)])
     with Progress(console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("training", total=int(ends[-1]))
         for name, record in records:
             bar.update(task, description=name, completed=int(ends[names.index(name)]) + record.step)
+            _log(f"{name}, {names.index(name) + 1} of {len(names)}", record, grid[name].training.steps)
             yield record
+
+
+def _log(doing: str, record: Record, total: int) -> None:
+    """A line on standard error where that is a file, as in the jobs of a cluster."""
+    if isinstance(record, Evaluated) and not sys.stderr.isatty() and processes().is_main_process:
+        print(f"{doing}: step {record.step} of {total}, test loss {record.test_loss:.4g}", file=sys.stderr, flush=True)
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -1,6 +1,7 @@
 """Imports run one way: tests -> analysis -> multires -> torch; and importing is quick work."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +47,13 @@ BELOW = {  # what each module of multires may import of multires
 
 def imports(path: Path) -> set[str]:
     """Every module a file imports, names from packages included."""
+    return imported(ast.parse(path.read_text()))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The same of a syntax tree."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -77,6 +83,30 @@ def test_multires_never_imports_analysis_matplotlib_or_pywavelets(path: Path) ->
 def test_the_oracle_imports_nothing_of_ours() -> None:
     roots = {name.split(".")[0] for name in imports(ROOT / "analysis" / "oracle.py")}
     assert roots <= {"itertools", "fractions", "numpy", "pywt"}
+
+
+def test_modules_of_analysis_import_each_other_in_no_circle() -> None:
+    """A circle works or not by which module comes first. Imports within functions come later, a package comes with its parts."""
+    paths = sorted((ROOT / "analysis").rglob("*.py"))
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        targets = imported_at_once(path) & set(names)
+        targets |= {parent for target in targets for parent in parents(target)}
+        graph[name] = targets - {name, *parents(name)}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def imported_at_once(path: Path) -> set[str]:
+    """What a module's own lines import, not those of its functions, nor those that only type checkers read."""
+    lines = ast.Module([node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    return imported(lines)
+
+
+def parents(name: str) -> set[str]:
+    """The packages that a module lies in, the outermost left out."""
+    parts = name.split(".")
+    return {".".join(parts[:k]) for k in range(2, len(parts))}
 
 
 def test_importing_multires_is_light() -> None:

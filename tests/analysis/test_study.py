@@ -66,7 +66,12 @@ def test_shards_share_the_grid_and_resume(small: dict[str, UNetRun], tmp_path: P
     folder = tmp_path / "study"
     assert called("--out", str(folder), "--shard", "1/2") == 0
     assert sorted(path.name for path in folder.iterdir()) == ["average-0", "average-1"]
-    capsys.readouterr()
+    log = [line.partition(", test loss ") for line in capsys.readouterr().err.splitlines()]
+    assert [about for about, _, _ in log] == [f"average-{i}, {i + 1} of 2: step {step} of 6" for i in (0, 1) for step in (3, 6)]
+    evaluated = [
+        row for row in map(json.loads, (folder / "average-1/log.jsonl").read_text().splitlines()) if row["record"] == "evaluated"
+    ]
+    assert [float(loss) for _, _, loss in log[2:]] == pytest.approx([row["test_loss"] for row in evaluated], rel=1e-3)
     table, target = tmp_path / "table.json", tmp_path / "weights"
     assert called("--out", str(folder), "--json", str(table), "--ship", str(target)) == 0
     shown = capsys.readouterr().out
