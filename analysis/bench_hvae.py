@@ -4,85 +4,24 @@ Candidates take turns in one process, call by call, so that a machine whose spee
 medians and `ratio` is plain / ours. The allocator keeps what is freed, as in our training: in one process that helps plain too.
 """
 
-import gc
-import multiprocessing
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
-from unittest import mock
 
 import torch
-from torch import Tensor, nn
 
-from analysis.peak import peak_mib
-from analysis.plain_vdvae import PlainVDVAE
-from multires import bounds, memory
+from analysis.hvae_work import CASES, NETWORKS, SECONDS_ALONE, THREADS, Call, Work, alone, medians, ours, plain
+from analysis.undone import UNDONE, within
+from multires import memory, vdvae
+from multires.configs import TrainingConfig
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAE_PRESETS, HVAERun
 
-THREADS = 2
 COLOUR = HVAE_PRESETS["cifar10"]
 RUNS = {name: HVAE_PRESETS[name] for name in ("mnist", "mnist-shared", "fashion-mnist", "digits", "natural")}
-LEARNING_RATE = 1e-4
-SECONDS_BESIDE, SECONDS_ALONE = 12.0, 3.0  # for a case with all its candidates
-STEPS_IN_MEMORY = 3
+PUBLISHED = {f"vdvae {name}": HVAERun(config, TrainingConfig(batch=1)) for name, config in vdvae.PRESETS.items()}
+SECONDS_BESIDE = 12.0  # for a case with all its candidates
 Row = dict[str, Any]
-Call = Callable[[], object]
-
-
-class Work:
-    """A network with an optimiser and one batch: what there is to time."""
-
-    def __init__(self, run: HVAERun, net: HVAE | PlainVDVAE, fused: bool, device: str = "cpu") -> None:
-        n = run.model.resolutions[0].size
-        grey = torch.rand(run.training.batch, run.model.channels, n, n)
-        self.images = bounds.prepared(grey, run.binarise, torch.Generator().manual_seed(0)).to(device)
-        self.net, self.clip = net.to(device), run.training.clip
-        self.optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE, fused=fused or None)
-
-    def loss(self) -> Tensor:
-        """The forward pass."""
-        return bounds.negative_elbo(self.net, (self.images,), self.net.dimensions)[0]
-
-    def update(self) -> None:
-        """What follows the backward pass."""
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-    def train(self) -> None:
-        """One training step."""
-        self.loss().backward()
-        self.update()
-
-    def evaluate(self) -> None:
-        """The forward pass without gradients."""
-        with torch.no_grad():
-            self.loss()
-
-    def sample(self) -> None:
-        """Draw as many images as the batch has."""
-        with torch.no_grad():
-            self.net.sample(len(self.images))
-
-
-CASES = {"training step": Work.train, "evaluation": Work.evaluate, "sampling": Work.sample}
-
-
-def ours(run: HVAERun, device: str = "cpu") -> Work:
-    """Our network, trained as `multires.training` does."""
-    return Work(run, HVAE(run.model), fused=True, device=device)
-
-
-def plain(run: HVAERun, device: str = "cpu") -> Work:
-    """The plain reading with torch's default optimiser."""
-    return Work(run, PlainVDVAE(run.model), fused=False, device=device)
-
-
-NETWORKS = {"ours": ours, "plain": plain}
 
 
 def hvae_rows() -> Iterator[Row]:
@@ -94,35 +33,12 @@ def hvae_rows() -> Iterator[Row]:
         yield from _beside_plain()
         yield from _parts()
         yield from _undone()
-        yield from _throughputs()
-        if peak_mib() is not None:
-            yield from _peak_memory()
+        yield from _memory_beside_plain()
+        yield from _presets()
         if torch.cuda.is_available():
             yield from _accelerated("cuda")
     finally:
         torch.set_num_threads(threads)
-
-
-def medians(candidates: dict[str, Call], seconds: float) -> dict[str, float]:
-    """The median seconds of each candidate, called in turns, after one call of each that is not timed."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    gc.collect()
-    for call in candidates.values():
-        call()
-    end = time.perf_counter() + seconds
-    while not all(times.values()) or time.perf_counter() < end:
-        for name, call in candidates.items():
-            _wait()
-            start = time.perf_counter()
-            call()
-            _wait()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def _value(case: str, value: float, ours_s: float | None = None) -> Row:
@@ -159,61 +75,37 @@ def _parts() -> Iterator[Row]:
 
 
 def _undone() -> Iterator[Row]:
-    """The training step with one thing undone, over the step as it is."""
-    work, unfused = ours(COLOUR), Work(COLOUR, HVAE(COLOUR.model), fused=False)
-    with _contiguous():
-        contiguous = ours(COLOUR)
-
-    def contiguous_step() -> None:
-        with _contiguous():
-            contiguous.train()
-
-    steps: dict[str, Call] = {"whole": work.train, "contiguous layout": contiguous_step, "optimiser not fused": unfused.train}
-    found = medians(steps, SECONDS_BESIDE)
-    whole = found.pop("whole")
-    for name, seconds in found.items():
-        yield _value(f"training step, colour: {name} / as it is", seconds / whole, seconds)
-
-
-def _contiguous() -> Any:
-    """The library asks torch for the name of its layout at each use: here it gets the other."""
-    return mock.patch.object(torch, "channels_last", torch.contiguous_format)
+    """Training and sampling with one thing undone, over both as they are."""
+    for case in ("training step", "sampling"):
+        calls: dict[str, Call] = {"whole": partial(CASES[case], ours(COLOUR))}
+        for name, context in UNDONE.items():
+            with context():
+                work = ours(COLOUR)
+            calls[name] = within(context, partial(CASES[case], work))
+        if case == "training step":
+            calls["optimiser not fused"] = Work(COLOUR, HVAE(COLOUR.model), fused=False).train
+        found = medians(calls, SECONDS_BESIDE)
+        whole = found.pop("whole")
+        for name, seconds in found.items():
+            yield _value(f"{case}, colour: {name} / as it is", seconds / whole, seconds)
 
 
-def _throughputs() -> Iterator[Row]:
-    for name, run in RUNS.items():
-        work = ours(run)
-        for case, call in CASES.items():
-            seconds = medians({case: partial(call, work)}, SECONDS_ALONE)[case]
-            yield _value(f"{name}: {case}, images/s, batch {len(work.images)}", len(work.images) / seconds, seconds)
-
-
-def _peak_memory() -> Iterator[Row]:
-    """Each case in a process of its own."""
+def _memory_beside_plain() -> Iterator[Row]:
     for case in CASES:
         for name in NETWORKS:
-            yield _value(f"peak memory, colour: {case}, MiB above the built network, {name}", _alone(COLOUR, name, case))
+            _, mib = alone(COLOUR, case, name)
+            if mib is not None:
+                yield _value(f"peak memory, colour: {case}, MiB above the built network, {name}", mib)
 
 
-def peak_of_training(run: HVAERun) -> float | None:
-    """The most memory that training steps of a run take above its built network, in MiB; None where the system does not say."""
-    return _alone(run, "ours", "training step") if peak_mib() is not None else None
-
-
-def _alone(run: HVAERun, name: str, case: str) -> float:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_growth, run, name, case, THREADS).result()
-
-
-def _growth(run: HVAERun, name: str, case: str, threads: int) -> float:
-    torch.set_num_threads(threads)
-    if name == "ours" and case == "training step":
-        memory.keep_freed()  # as in our training, and nowhere else
-    work = NETWORKS[name](run)
-    before = peak_mib() or 0.0
-    for _ in range(STEPS_IN_MEMORY):
-        CASES[case](work)
-    return (peak_mib() or 0.0) - before
+def _presets() -> Iterator[Row]:
+    """Throughput and peak memory of all that can be trained by name, and of the published networks, one image at a time."""
+    for name, run in (RUNS | PUBLISHED).items():
+        for case in CASES:
+            seconds, mib = alone(run, case)
+            yield _value(f"{name}: {case}, images/s, batch {run.training.batch}", run.training.batch / seconds, seconds)
+            if mib is not None:
+                yield _value(f"{name}: {case}, MiB above the built network", mib)
 
 
 def _accelerated(device: str) -> Iterator[Row]:

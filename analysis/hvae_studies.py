@@ -9,25 +9,19 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
-import numpy as np
-from scipy import stats
-
-from analysis import bench_hvae
+from analysis import hvae_work
 from analysis.runs import Run
+from analysis.seeds import PLAIN, Row, interval, over, plain
 from multires import pretrained
 from multires.configs import TrainingConfig
 from multires.hvae_configs import HVAE_PRESETS, HVAEConfig, HVAERun, Resolution
 
 SEEDS = (0, 1, 2)
-PAIR, PAIR_SEEDS = ("own-3", "shared-5"), (*SEEDS, 3, 4)  # at the small size: three leave an interval as wide as what it is about
+PAIR, PAIR_SEEDS = (PLAIN, "shared-5"), (*SEEDS, 3, 4)  # at the small size: three leave an interval as wide as what it is about
 OWN, REPEATED = (3, 1, 2, 4), (3, 5, 2, 10)  # the runs that claims compare come first
 NORMALISED = 3
-LEVEL = 0.95
 DECISIVE = ("own-3", "own-1", "shared-3", "shared-5", "normalised-3")
-TIMED_SECONDS = 2.0
-Row = dict[str, Any]
 
 _SHORT = TrainingConfig(
     steps=2000, batch=16, learning_rate=4e-3, warmup=100, skip_above=10.0, ema=0.995, log_every=20, save_every=1000
@@ -75,23 +69,26 @@ def seeds(size: str, label: str) -> tuple[int, ...]:
     return PAIR_SEEDS if size == "small" and label in PAIR else SEEDS
 
 
-def _with_seeds(run: HVAERun, size: str, label: str) -> dict[str, Run]:
-    return {f"{label}-{seed}": replace(run, training=replace(run.training, seed=seed)) for seed in seeds(size, label)}
+def with_seeds(run: HVAERun, label: str, seeds: tuple[int, ...]) -> dict[str, Run]:
+    """The run once with each seed, by name."""
+    return {f"{label}-{seed}": replace(run, training=replace(run.training, seed=seed)) for seed in seeds}
 
 
 def _sharing(size: str) -> dict[str, Run]:
     grid: dict[str, Run] = {}
     for k, r in zip(OWN, REPEATED, strict=True):
-        grid |= _with_seeds(with_steps(BASES[size], k, shared=False), size, f"own-{k}")
-        grid |= _with_seeds(with_steps(BASES[size], r, shared=True), size, f"shared-{r}")
+        for label, steps, shared in ((f"own-{k}", k, False), (f"shared-{r}", r, True)):
+            grid |= with_seeds(with_steps(BASES[size], steps, shared), label, seeds(size, label))
     return grid
 
 
 def _norms(size: str) -> dict[str, Run]:
     """The runs that are not normalised are those of the other study: in one folder they are trained once."""
+    networks = {f"own-{NORMALISED}": False, f"normalised-{NORMALISED}": True}
     return {
-        **_with_seeds(with_steps(BASES[size], NORMALISED, shared=False), size, f"own-{NORMALISED}"),
-        **_with_seeds(with_steps(BASES[size], NORMALISED, shared=False, normalise=True), size, f"normalised-{NORMALISED}"),
+        name: run
+        for label, normalise in networks.items()
+        for name, run in with_seeds(with_steps(BASES[size], NORMALISED, False, normalise), label, seeds(size, label)).items()
     }
 
 
@@ -107,12 +104,12 @@ def weights(size: str, name: str) -> str | None:
 def rows(folders: dict[str, Path]) -> Iterator[Row]:
     """A row for each network over its seeds: parameters, depth, NLL with interval, steps a second, peak memory of a step.
 
-    The NLL is -ELBO over all test images, as measured at the end of each run; speed and memory are measured here, alone.
+    The NLL is -ELBO over all test images, as measured at the end of each run; speed and memory are measured here, each alone.
     """
     for label in dict.fromkeys(name.rpartition("-")[0] for name in folders):
         cards = [pretrained.card(folder) for name, folder in folders.items() if name.rpartition("-")[0] == label]
         _, run = pretrained.load_hvae(next(folder for name, folder in folders.items() if name.rpartition("-")[0] == label))
-        step = bench_hvae.ours(run).train
+        seconds, mib = hvae_work.alone(run, "training step")
         yield {
             "network": label,
             "seeds": [card["seed"] for card in cards],
@@ -123,27 +120,28 @@ def rows(folders: dict[str, Path]) -> Iterator[Row]:
             "test_images": cards[0]["test_images"],
             "interval": interval([-card["elbo"]["nats"] for card in cards]) if len(cards) > 1 else None,
             "training_steps": cards[0]["steps"],
-            "steps_a_second": 1 / bench_hvae.medians({"step": step}, TIMED_SECONDS)["step"],
-            "peak_mib": bench_hvae.peak_of_training(run),
+            "steps_a_second": 1 / seconds,
+            "peak_mib": mib,
         }
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % t-interval of the mean over seeds; of one seed, it is everything."""
-    if len(values) < 2:
-        return -np.inf, np.inf
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
-    return mean(values) - half, mean(values) + half
-
-
 def table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
-    """The rows as text, the networks with the fewest parameters first."""
-    headings = ["network", "parameters", "depth", "seeds", "NLL (95 % over seeds), nats", "steps/s", "peak MiB"]
+    """The rows as text, the networks with the fewest parameters first; the share and the difference are over `own-3`."""
+    base = plain(rows)
+    headings = ["network", "parameters", f"of {PLAIN}'s", "depth", "seeds", "NLL (95 % over seeds), nats", f"over {PLAIN}, paired"]
     shown = []
     for row in sorted(rows, key=lambda row: (row["parameters"], row["depth"])):
-        low_high = "" if row["interval"] is None else " ({:.2f} to {:.2f})".format(*row["interval"])
         peak = "-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
-        nll = f"{np.mean(row['nll']):.2f}{low_high}"
-        counts = [f"{row['parameters']:,}", str(row["depth"]), str(len(row["seeds"]))]
-        shown.append([row["network"], *counts, nll, f"{row['steps_a_second']:.1f}", peak])
-    return headings, shown
+        share = f"{row['parameters'] / base['parameters']:.3f}" if base else "-"
+        cost = _with_interval(over(row, base), "+.2f") if base and row is not base else "-"
+        counts = [f"{row['parameters']:,}", share, str(row["depth"]), str(len(row["seeds"]))]
+        shown.append([row["network"], *counts, _with_interval(row["nll"], ".2f"), cost, f"{row['steps_a_second']:.1f}", peak])
+    return [*headings, "steps/s", "peak MiB"], shown
+
+
+def _with_interval(values: list[float], form: str) -> str:
+    """The mean over seeds, with its interval where there are several."""
+    if not values:
+        return "-"
+    low, high = interval(values)
+    return f"{mean(values):{form}}" + (f" ({low:{form}} to {high:{form}})" if len(values) > 1 else "")

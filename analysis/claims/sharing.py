@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis import hvae_studies, pairs, reference
+from analysis import hvae_studies, pairs, reference, seeds
 from analysis.evidence import Check, Context, Control, Evidence, claim
 
 MOST_PARAMETERS = 0.5
@@ -23,7 +23,7 @@ class Costs:
 
     def over(self, label: str, other: str) -> tuple[float, float]:
         """The 95 % t-interval over the seeds that both have of what the first costs more than the other."""
-        return hvae_studies.interval([a - b for a, b in zip(self.nll(label), self.nll(other), strict=False)])
+        return seeds.interval([a - b for a, b in zip(self.nll(label), self.nll(other), strict=False)])
 
     def parameters(self, label: str) -> int:
         """Parameters of the network."""
@@ -59,7 +59,7 @@ def e2(context: Context) -> Evidence:
     costs = Costs(None if context.full else reference.FIRST)
     low_high = costs.over(NORMALISED, PLAIN)
     plain = costs.nll(PLAIN)
-    among = hvae_studies.interval((np.roll(plain, 1) - plain).tolist())
+    among = seeds.interval((np.roll(plain, 1) - plain).tolist())
     return costs.evidence(
         [Check("what normalising saves at most (95 % over seeds), nats", -low_high[0], 0.0, "float32")],
         [Control("what other seeds save at most, nats", -among[0], 0.0)],

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis import bench_hvae
+from analysis import bench_hvae, hvae_work
 from analysis.cli import main
+from analysis.peak import peak_mib
+from analysis.undone import UNDONE, within
 from multires.hvae_configs import HVAE_PRESETS, Resolution
 
 LEVELS = (Resolution(8, 1, 2, 8), Resolution(4, 1, 1, 8))
@@ -21,9 +23,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     mnist = HVAE_PRESETS["mnist"]
     monkeypatch.setattr(bench_hvae, "COLOUR", TINY)
     monkeypatch.setattr(bench_hvae, "RUNS", {"mnist": replace(mnist, model=replace(mnist.model, resolutions=LEVELS))})
-    monkeypatch.setattr(bench_hvae, "THREADS", 1)  # two that wait for each other on a busy machine take minutes
+    monkeypatch.setattr(bench_hvae, "PUBLISHED", {"vdvae tiny": TINY})
     monkeypatch.setattr(bench_hvae, "SECONDS_BESIDE", 0.02)
-    monkeypatch.setattr(bench_hvae, "SECONDS_ALONE", 0.02)
+    for module in (bench_hvae, hvae_work):
+        monkeypatch.setattr(module, "THREADS", 1)  # two that wait for each other on a busy machine take minutes
+        monkeypatch.setattr(module, "SECONDS_ALONE", 0.02)
 
 
 def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,18 +40,20 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert torch.channels_last != torch.contiguous_format
     rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
     timed = [row for row in rows if row["ratio"] is not None]
-    assert [row["case"] for row in timed] == [f"{case}, colour, batch 2" for case in bench_hvae.CASES]
+    assert [row["case"] for row in timed] == [f"{case}, colour, batch 2" for case in hvae_work.CASES]
     for row in timed:
         assert row["ratio"] == pytest.approx(row["peers"]["plain"] / row["ours_s"])
     values = {row["case"]: row["value"] for row in rows if row["ratio"] is None}
     shares = [values[f"training step, colour: {part}, %"] for part in ("forward", "backward", "optimiser")]
     assert sum(shares) == pytest.approx(100)
-    assert [case for case in values if case.endswith(" / as it is")] == [
-        f"training step, colour: {undone} / as it is" for undone in ("contiguous layout", "optimiser not fused")
+    undone = {"training step": [*UNDONE, "optimiser not fused"], "sampling": [*UNDONE]}
+    cases = [f"{case}, colour: {name} / as it is" for case, names in undone.items() for name in names]
+    assert [case for case in values if case.endswith(" / as it is")] == cases
+    assert [case for case in values if "images/s" in case] == [
+        f"{name}: {case}, images/s, batch {batch}" for name, batch in (("mnist", 32), ("vdvae tiny", 2)) for case in hvae_work.CASES
     ]
-    assert [case for case in values if "images/s" in case] == [f"mnist: {case}, images/s, batch 32" for case in bench_hvae.CASES]
-    if bench_hvae.peak_mib() is not None:
-        assert len([case for case in values if case.startswith("peak memory")]) == 2 * len(bench_hvae.CASES)
+    if peak_mib() is not None:
+        assert len([case for case in values if "MiB above" in case]) == 4 * len(hvae_work.CASES)
     assert all(value >= 0 for value in values.values())
     out = capsys.readouterr().out
     assert "plain ms" in out
@@ -55,7 +61,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_all_that_is_timed_is_what_it_says() -> None:
-    mine, theirs = bench_hvae.ours(TINY), bench_hvae.plain(TINY)
+    mine, theirs = hvae_work.ours(TINY), hvae_work.plain(TINY)
     assert mine.optimizer.defaults["fused"]
     assert not theirs.optimizer.defaults["fused"]
     for work in (mine, theirs):
@@ -69,7 +75,27 @@ def test_all_that_is_timed_is_what_it_says() -> None:
 
 
 def test_the_layout_is_undone_and_comes_back() -> None:
-    with bench_hvae._contiguous():
-        net = bench_hvae.ours(TINY).net
+    with UNDONE["contiguous layout"]():
+        net = hvae_work.ours(TINY).net
         assert all(parameter.is_contiguous() for parameter in net.parameters())
-    assert not all(parameter.is_contiguous() for parameter in bench_hvae.ours(TINY).net.parameters())
+    assert not all(parameter.is_contiguous() for parameter in hvae_work.ours(TINY).net.parameters())
+
+
+@pytest.mark.parametrize("name", UNDONE)
+def test_what_is_undone_computes_the_same(name: str) -> None:
+    """Loss and gradients, although the code that is left out was not called."""
+    work = hvae_work.ours(TINY)
+    work.net.double()
+    work.images = work.images.double()
+    found = []
+
+    def losses() -> None:
+        torch.manual_seed(0)
+        loss = work.loss()
+        found.append([loss, *torch.autograd.grad(loss, list(work.net.parameters()))])
+
+    losses()
+    within(UNDONE[name], losses)()
+    for with_it, without in zip(*found, strict=True):
+        assert torch.allclose(with_it, without, rtol=1e-9, atol=1e-12)
+    assert any(not torch.equal(a, b) for a, b in zip(*found, strict=True)) or name == "contiguous layout"

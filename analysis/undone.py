@@ -1,0 +1,52 @@
+"""What makes our HVAEs fast, undone one thing at a time: contexts in which the library's code is the plain one in one place."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from multires.cells import Pointwise
+from multires.gaussians import Gaussian
+
+
+def _contiguous() -> Any:
+    """The library asks torch for the name of its layout at each use: here it gets the other."""
+    return mock.patch.object(torch, "channels_last", torch.contiguous_format)
+
+
+def _convolved() -> Any:
+    def forward(self: Pointwise, x: Tensor, beside: Tensor | None = None, h: float = 1.0) -> Tensor:
+        assert self.bias is not None
+        return functional.conv2d(x if beside is None else torch.cat([x, beside], 1), self.weight, self.bias * h)
+
+    return mock.patch.object(Pointwise, "forward", forward)
+
+
+def _by_autograd() -> Any:
+    def kl(self: Gaussian, other: Gaussian) -> Tensor:
+        log_ratio = self.log_deviation - other.log_deviation
+        scaled = (self.mean - other.mean) * (-other.log_deviation).exp()
+        return (0.5 * (torch.expm1(2 * log_ratio) + scaled.square()) - log_ratio).flatten(1).sum(1)
+
+    return mock.patch.object(Gaussian, "kl", kl)
+
+
+def within(context: Callable[[], AbstractContextManager[Any]], call: Callable[[], object]) -> Callable[[], None]:
+    """The call, each time within a context of its own."""
+
+    def whole() -> None:
+        with context():
+            call()
+
+    return whole
+
+
+UNDONE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "contiguous layout": _contiguous,
+    "convolutions of width 1 as convolutions": _convolved,
+    "KL's gradient by autograd": _by_autograd,
+}
