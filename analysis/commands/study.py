@@ -15,10 +15,11 @@ class Study:
     """Train a grid of runs, each resumable, and print its table.
 
     `unet-basis`: which wavelet basis a U-Net's activations carry. `weight-sharing`: HVAEs with cells of their own, and with one
-    cell at each resolution. `state-norm`: HVAEs with and without a state that can grow.
+    cell at each resolution. `state-norm`: HVAEs with and without a state that can grow. `sharing-remedies`: what else sharing
+    could take to cost nothing on the digits.
     """
 
-    name: Positional[Literal["unet-basis", "weight-sharing", "state-norm"]]
+    name: Positional[Literal["unet-basis", "weight-sharing", "state-norm", "sharing-remedies"]]
     """Which study."""
     size: str | None = None
     """small (MNIST at 16 x 16), digits or full (for a GPU) for HVAEs; the first is meant where none is named."""
@@ -36,8 +37,9 @@ class Study:
     def run(self) -> int:
         """Train what is left, measure what is finished, print."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in verify: idle threads must not spin
-        from analysis import study, terminal
+        from analysis import record, study, terminal
         from analysis.figures import style
+        from analysis.provenance import commit
         from multires import files
 
         chosen = study.STUDIES[self.name]
@@ -57,7 +59,8 @@ class Study:
         rows = list(terminal.progress(chosen.rows(study.finished(grid, folder)), None, "measuring"))
         terminal.show_table(*chosen.table(rows))
         if self.json:
-            files.write_json(self.json, {"study": self.name, "size": size, "rows": rows})
+            made = {"commit": commit(), "versions": record.environment()}
+            files.write_json(self.json, {"study": self.name, "size": size, "rows": rows, **made})
         if self.figure and chosen.figure:
             style.save(chosen.figure, rows, self.figure)
         if self.ship:

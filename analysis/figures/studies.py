@@ -6,9 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis import seeds
 from analysis.evidence import Evidence
 from analysis.figures.layout import legend, panels
 from analysis.figures.style import BLUE, GREEN, GREY, MARKS, ORANGE, PANEL, RED
+from multires.errors import MultiresError
 
 
 def sharing(rows: list[dict[str, Any]]) -> Figure:
@@ -38,6 +40,26 @@ def sharing(rows: list[dict[str, Any]]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlim(left=0)
     legend(figure, axes)
+    return figure
+
+
+def paired(rows: list[dict[str, Any]]) -> Figure:
+    """What each network costs over `own-3`, seed by seed, with the interval of the mean over seeds."""
+    base = seeds.plain(rows)
+    if base is None:
+        raise MultiresError(f"no run of {seeds.PLAIN} is finished, which the figure holds the others against")
+    found = {row["network"]: seeds.over(row, base) for row in rows if row is not base}
+    found = {label: differences for label, differences in found.items() if differences}
+    figure, (axes,) = panels(1, PANEL * (0.4 + 0.12 * len(found)))
+    for at, (label, differences) in enumerate(found.items()):
+        color = BLUE if label.startswith("own") else ORANGE
+        if len(differences) > 1:
+            axes.plot(seeds.interval(differences), [at, at], "-", color=color, lw=5, alpha=0.3)
+        axes.plot(differences, [at] * len(differences), MARKS[color], color=color)
+    axes.axvline(0, color=GREY, lw=0.8)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.invert_yaxis()
+    axes.set(xlabel=f"nats an image more than {seeds.PLAIN}", title="dots: seeds; bars: 95 % of the mean over them")
     return figure
 
 

@@ -71,13 +71,18 @@ def _study(content: dict[str, Any]) -> Table:
     headings, cells = chosen.table(rows)
     command = f"multires study {name}" + ("" if size == next(iter(chosen.sizes)) else f" --size {size}")
     figure = style.render(chosen.figure, rows) if chosen.figure else b""
-    return Table(f"Study {name}, {size}", chosen.about, command, list(headings), cells, [], figure, chosen.caption)
+    notes = [_made(content, "Measured")] if "commit" in content else []  # the first records do not say
+    return Table(f"Study {name}, {size}", chosen.about, command, list(headings), cells, notes, figure, chosen.caption)
+
+
+def _made(content: dict[str, Any], how: str) -> str:
+    made = {"commit": content["commit"], **content["versions"]}
+    return f"{how} with " + ", ".join(f"{key} {value}" for key, value in made.items())
 
 
 def _bench(content: dict[str, Any]) -> Table:
     headings, cells = terminal.bench_table(content["rows"])
     name = content["bench"]
     notes = [f"{row['case']}: {row['value']:.2f}" for row in content["rows"] if "value" in row]
-    made = {"commit": content["commit"], **content["versions"]}
-    notes.append("Timed with " + ", ".join(f"{key} {value}" for key, value in made.items()))
+    notes.append(_made(content, "Timed"))
     return Table(f"Benchmark {name}", BENCHMARKS[name], f"multires bench {name}", headings, cells, notes)

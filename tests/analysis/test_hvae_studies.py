@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from analysis import hvae_studies, study
+from analysis import hvae_studies, remedies, seeds, study
 from analysis.cli import main
 from analysis.figures import studies
 from analysis.runs import Run
 from multires import pretrained
+from multires.errors import MultiresError
+from multires.hvae import HVAE
 
 
 def tiny(grid: dict[str, Run]) -> dict[str, Run]:
@@ -31,8 +33,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, grids in (("weight-sharing", hvae_studies.SHARING), ("state-norm", hvae_studies.NORMS)):
         grid = tiny(grids["digits"]())
         monkeypatch.setitem(study.STUDIES, name, replace(study.STUDIES[name], sizes={"digits": lambda grid=grid: grid}))
-    monkeypatch.setattr(hvae_studies, "TIMED_SECONDS", 0.01)
-    monkeypatch.setattr("analysis.bench_hvae.peak_of_training", lambda run: 12.0)
+    monkeypatch.setattr("analysis.hvae_work.alone", lambda run, case: (0.5, 12.0))
 
 
 def called(*arguments: str) -> int:
@@ -51,6 +52,10 @@ def test_a_run_that_both_studies_ask_for_is_trained_once(
     trained = (folder / "own-3-0" / "weights.safetensors").stat().st_mtime_ns
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["shared-3", "own-2", "own-3"]  # by parameters
+    cards = {seed: [pretrained.card(folder / f"{label}-{seed}") for label in ("shared-3", "own-3")] for seed in (0, 1)}
+    cost = sum(own["elbo"]["nats"] - shared["elbo"]["nats"] for shared, own in cards.values()) / 2
+    assert f" {cost:+.2f} (" in lines[1]
+    assert f" {cards[0][0]['parameters'] / cards[0][1]['parameters']:.3f} " in lines[1]
 
     record = json.loads((tmp_path / "table.json").read_text())
     assert (record["study"], record["size"]) == ("weight-sharing", "digits")
@@ -59,7 +64,7 @@ def test_a_run_that_both_studies_ask_for_is_trained_once(
         assert row["nll"] == nll
         assert row["depth"] == 1 + 2 * int(row["network"][-1])
         assert row["test_images"] == 359
-        assert row["steps_a_second"] > 0
+        assert (row["steps_a_second"], row["peak_mib"]) == (2, 12)
         if len(nll) == 2:
             low, high = row["interval"]
             assert low < min(nll) < max(nll) < high  # t = 12.7 for two
@@ -87,6 +92,50 @@ def test_the_figure_joins_shared_and_unshared_networks() -> None:
     lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines if line.get_marker() == "o"]
     assert lines == [([10, 20], [51.0, 46.0]), ([10], [47.0])]
     assert [text.get_text() for text in axes.texts] == ["4", "7", "7"]
+
+
+def test_each_remedy_changes_one_thing_of_the_shared_network() -> None:
+    grid, sharing = remedies.grid(), hvae_studies.SHARING["digits"]()
+    labels = dict.fromkeys(name.rpartition("-")[0] for name in grid)
+    assert list(grid) == [f"{label}-{seed}" for label in labels for seed in range(5)]
+    assert all(grid[name] == run for name, run in sharing.items() if name in grid)  # in one folder they are trained once
+    own, shared = grid["own-3-0"], grid["shared-5-0"]
+    changed = {
+        label: [
+            field
+            for part in ("model", "training")
+            for field, value in vars(getattr(grid[f"{label}-0"], part)).items()
+            if value != getattr(getattr(own if label.startswith("own") else shared, part), field)
+        ]
+        for label in labels
+    }
+    assert changed == {
+        **{"own-3": [], "shared-5": [], "shared-10": ["resolutions"], "shared-5-time": ["time_input"]},
+        **{f"{label}-{how}": ["learning_rate"] for how in ("fast", "slow") for label in ("own-3", "shared-5")},
+        **{"one-5": ["resolutions"], "one-5-wide": ["resolutions", "width"]},
+    }
+    nets = {label: HVAE(grid[f"{label}-0"].model) for label in ("own-3", "one-5", "one-5-wide")}
+    parameters = {label: sum(p.numel() for p in net.parameters()) for label, net in nets.items()}
+    assert parameters["one-5"] < parameters["one-5-wide"] <= parameters["own-3"] / 2
+    assert len(nets["one-5"].cells) == 2  # one for 8 x 8 and 4 x 4, one for the coarsest
+
+
+def test_differences_are_paired_by_seed() -> None:
+    base = {"network": "own-3", "seeds": [0, 1, 2], "nll": [10.0, 20.0, 30.0]}
+    assert seeds.over({"seeds": [2, 0, 5], "nll": [31.0, 12.0, 7.0]}, base) == [1.0, 2.0]
+
+
+def test_the_figure_of_remedies_shows_each_difference() -> None:
+    rows = [
+        {"network": name, "seeds": [0, 1], "nll": nll}
+        for name, nll in (("own-3", [10.0, 20.0]), ("shared-5", [11.0, 18.0]), ("own-3-slow", [13.0, 23.0]))
+    ]
+    axes = studies.paired(rows).axes[0]
+    drawn = [list(line.get_xdata()) for line in axes.lines if line.get_marker() not in ("None", "")]
+    assert drawn == [[1.0, -2.0], [3.0, 3.0]]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["shared-5", "own-3-slow"]
+    with pytest.raises(MultiresError, match="no run of own-3 is finished"):
+        studies.paired(rows[1:])
 
 
 @pytest.mark.parametrize(
