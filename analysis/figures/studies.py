@@ -25,8 +25,8 @@ def sharing(rows: list[dict[str, Any]]) -> Figure:
             continue
         x, y = ([row["parameters"] for row in found], [float(np.mean(row["nll"])) for row in found])
         axes.plot(x, y, line, color=color, mfc=face, label=label)
-        side = -1 if kind == "shared" else 1
-        for row, at, mean in zip(found, x, y, strict=True):
+        for number, (row, at, mean) in enumerate(zip(found, x, y, strict=True)):
+            side = -1 if kind == "shared" and number % 2 == 0 else 1  # one above the other, they would overlap
             axes.plot([at] * len(row["nll"]), row["nll"], "_", color=color, ms=9, alpha=0.6)
             where: dict[str, Any] = {
                 "xytext": (8 * side, 0),
@@ -38,7 +38,7 @@ def sharing(rows: list[dict[str, Any]]) -> Figure:
     axes.set(xlabel="parameters", ylabel="-ELBO, nats an image", title="numbers: steps in time; strokes: seeds")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.08 * max(row["parameters"] for row in rows))
     legend(figure, axes)
     return figure
 
@@ -54,7 +54,7 @@ def paired(rows: list[dict[str, Any]]) -> Figure:
     for at, (label, differences) in enumerate(found.items()):
         color = BLUE if label.startswith("own") else ORANGE
         if len(differences) > 1:
-            axes.plot(seeds.interval(differences), [at, at], "-", color=color, lw=5, alpha=0.3)
+            axes.plot(seeds.interval(differences), [at, at], "-", color=color, lw=5, alpha=0.3, solid_capstyle="butt")
         axes.plot(differences, [at] * len(differences), MARKS[color], color=color)
     axes.axvline(0, color=GREY, lw=0.8)
     axes.set_yticks(range(len(found)), list(found))
@@ -82,7 +82,7 @@ def costs(evidence: Evidence) -> Figure:
     for at, (label, color) in enumerate(zip(labels[1:], (ORANGE, GREEN, RED), strict=False)):
         low, high = a[f"over {label}"]
         differences = [x - y for x, y in zip(a[f"nll {label}"], a[f"nll {labels[0]}"], strict=False)]
-        over.plot([at, at], [low, high], "-", color=color, lw=5, alpha=0.3)
+        over.plot([at, at], [low, high], "-", color=color, lw=5, alpha=0.3, solid_capstyle="butt")
         over.plot([at] * len(differences), differences, MARKS[color], color=color)
     over.axhline(0, color=GREY, lw=0.8)
     over.set_xticks(range(len(labels) - 1), labels[1:])
