@@ -102,7 +102,7 @@ def weights(size: str, name: str) -> str | None:
 
 
 def rows(folders: dict[str, Path]) -> Iterator[Row]:
-    """A row for each network over its seeds: parameters, depth, NLL with interval, steps a second, peak memory of a step.
+    """A row for each network over its seeds: parameters, depth, NLL with interval, KL, steps a second, peak memory of a step.
 
     The NLL is -ELBO over all test images, as measured at the end of each run; speed and memory are measured here, each alone.
     """
@@ -118,6 +118,7 @@ def rows(folders: dict[str, Path]) -> Iterator[Row]:
             "nll": [-card["elbo"]["nats"] for card in cards],
             "standard_errors": [card["elbo"]["standard_error"] for card in cards],
             "test_images": cards[0]["test_images"],
+            "kl": [sum(card["kl"]) for card in cards],
             "interval": interval([-card["elbo"]["nats"] for card in cards]) if len(cards) > 1 else None,
             "training_steps": cards[0]["steps"],
             "steps_a_second": 1 / seconds,

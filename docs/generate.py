@@ -15,6 +15,7 @@ import hvae_pages
 import hvae_study_pages
 import learned_pages
 import paper_pages
+import speed_pages
 import study_pages
 import tests_of_claims
 
@@ -87,13 +88,19 @@ def reproduce(text: str) -> str:
     return renewed(text, "paper", paper_pages.table())
 
 
+def hvaes(text: str) -> str:
+    """docs/hvaes.md with its benchmarks renewed."""
+    return renewed(text, "bench", speed_pages.tables())
+
+
 def main() -> None:
     """Write all of them."""
     (ROOT / "docs" / "unet-basis.md").write_text(study_pages.table())
     (ROOT / "docs" / "hvae-weights.md").write_text(hvae_pages.table())
     (ROOT / "docs" / "hvae-studies.md").write_text(hvae_study_pages.page())
     (ROOT / "docs" / "theory.md").write_text(theory())
-    for page, renew in ((ROOT / "docs" / "reproduce.md", reproduce), (ROOT / "README.md", readme)):
+    pages = {"docs/reproduce.md": reproduce, "docs/hvaes.md": hvaes, "README.md": readme}
+    for page, renew in ((ROOT / name, renew) for name, renew in pages.items()):
         page.write_text(renew(page.read_text()))
     (b2,) = select(["B2"])
     figures.draw("B2", b2.measure(Context(data.load("natural"), 0, "B2"))).savefig(ROOT / "docs" / "pyramid.png", dpi=110)

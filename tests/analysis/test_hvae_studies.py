@@ -63,6 +63,7 @@ def test_a_run_that_both_studies_ask_for_is_trained_once(
         nll = [-pretrained.card(folder / f"{row['network']}-{seed}")["elbo"]["nats"] for seed in row["seeds"]]
         assert row["nll"] == nll
         assert row["depth"] == 1 + 2 * int(row["network"][-1])
+        assert row["kl"] == [sum(pretrained.card(folder / f"{row['network']}-{seed}")["kl"]) for seed in row["seeds"]]
         assert row["test_images"] == 359
         assert (row["steps_a_second"], row["peak_mib"]) == (2, 12)
         if len(nll) == 2:

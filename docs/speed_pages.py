@@ -1,0 +1,58 @@
+"""What the docs take from `multires bench hvae --json analysis/records/bench-hvae.json`: the tables of docs/hvaes.md."""
+
+import json
+from pathlib import Path
+
+from analysis.bench_hvae import PUBLISHED, RUNS
+from analysis.hvae_work import CASES
+from analysis.undone import UNDONE
+
+RECORD = Path(__file__).parents[1] / "analysis/records/bench-hvae.json"
+
+
+def tables() -> str:
+    """Beside the plain reading; what one thing undone costs; throughput and memory of the presets."""
+    record = json.loads(RECORD.read_text())
+    values = {row["case"]: row["value"] for row in record["rows"] if "value" in row}
+    beside = [
+        [row["case"], f"{1e3 * row['ours_s']:.0f}", f"{1e3 * row['peers']['plain']:.0f}", f"{row['ratio']:.2f}"]
+        for row in record["rows"]
+        if row["ratio"] is not None
+    ]
+    undone = [
+        [
+            name,
+            *(
+                f"{values[case]:.2f}" if (case := f"{of}, colour: {name} / as it is") in values else "-"
+                for of in ("training step", "sampling")
+            ),
+        ]
+        for name in (*UNDONE, "optimiser not fused")
+    ]
+    presets = [
+        [
+            name,
+            str(run.training.batch),
+            *(_rate(values[f"{name}: {case}, images/s, batch {run.training.batch}"]) for case in CASES),
+            *(f"{values[f'{name}: {case}, MiB above the built network']:,.0f}" for case in CASES),
+        ]
+        for name, run in (RUNS | PUBLISHED).items()
+    ]
+    parts = [
+        _table(["colour", "ours, ms", "plain, ms", "ratio"], beside),
+        "One thing undone, its time over the time as it is:\n",
+        _table(["undone", "training step", "sampling"], undone),
+        "Images a second, and the most memory above the built network in MiB:\n",
+        _table(["preset", "batch", *CASES, *(f"{case}, MiB" for case in CASES)], presets),
+    ]
+    made = ", ".join(f"{name} {version}" for name, version in {"commit": record["commit"], **record["versions"]}.items())
+    return "\n".join(parts) + f"\nMeasured with {made}.\n"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
