@@ -104,12 +104,17 @@ def weights(size: str, name: str) -> str | None:
 def rows(folders: dict[str, Path]) -> Iterator[Row]:
     """A row for each network over its seeds: parameters, depth, NLL with interval, KL, steps a second, peak memory of a step.
 
-    The NLL is -ELBO over all test images, as measured at the end of each run; speed and memory are measured here, each alone.
+    The NLL is -ELBO over all test images, as measured at the end of each run. Speed is measured here, step by step in turns; memory
+    in a process for each network.
     """
-    for label in dict.fromkeys(name.rpartition("-")[0] for name in folders):
-        cards = [pretrained.card(folder) for name, folder in folders.items() if name.rpartition("-")[0] == label]
-        _, run = pretrained.load_hvae(next(folder for name, folder in folders.items() if name.rpartition("-")[0] == label))
-        seconds, mib = hvae_work.alone(run, "training step")
+    folders_of: dict[str, list[Path]] = {}
+    for name, folder in folders.items():
+        folders_of.setdefault(name.rpartition("-")[0], []).append(folder)
+    runs = {label: pretrained.load_hvae(of[0])[1] for label, of in folders_of.items()}
+    seconds = hvae_work.in_turns(runs, "training step")
+    for label, run in runs.items():
+        cards = [pretrained.card(folder) for folder in folders_of[label]]
+        _, mib = hvae_work.alone(run, "training step")
         yield {
             "network": label,
             "seeds": [card["seed"] for card in cards],
@@ -121,7 +126,7 @@ def rows(folders: dict[str, Path]) -> Iterator[Row]:
             "kl": [sum(card["kl"]) for card in cards],
             "interval": interval([-card["elbo"]["nats"] for card in cards]) if len(cards) > 1 else None,
             "training_steps": cards[0]["steps"],
-            "steps_a_second": 1 / seconds,
+            "steps_a_second": 1 / seconds[label],
             "peak_mib": mib,
         }
 

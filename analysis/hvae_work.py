@@ -93,8 +93,19 @@ def medians(candidates: dict[str, Call], seconds: float) -> dict[str, float]:
 
 
 def _wait() -> None:
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # asking for more would start it, which takes memory
         torch.cuda.synchronize()
+
+
+def in_turns(runs: dict[str, HVAERun], case: str) -> dict[str, float]:
+    """The median seconds of a case for each run's network, in one process on `THREADS` threads, one call of each after another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        calls: dict[str, Call] = {name: partial(CASES[case], ours(run)) for name, run in runs.items()}
+        return medians(calls, SECONDS_ALONE * len(calls)) if calls else {}
+    finally:
+        torch.set_num_threads(threads)
 
 
 def alone(run: HVAERun, case: str, name: str = "ours") -> tuple[float, float | None]:

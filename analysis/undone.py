@@ -30,7 +30,7 @@ def _by_autograd() -> Any:
     def kl(self: Gaussian, other: Gaussian) -> Tensor:
         log_ratio = self.log_deviation - other.log_deviation
         scaled = (self.mean - other.mean) * (-other.log_deviation).exp()
-        return (0.5 * (torch.expm1(2 * log_ratio) + scaled.square()) - log_ratio).flatten(1).sum(1)
+        return (0.5 * (torch.expm1(2 * log_ratio) + scaled.square()) - log_ratio).sum(tuple(range(1, self.mean.ndim)))
 
     return mock.patch.object(Gaussian, "kl", kl)
 
@@ -50,3 +50,5 @@ UNDONE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "convolutions of width 1 as convolutions": _convolved,
     "KL's gradient by autograd": _by_autograd,
 }
+IN_SAMPLING = ("contiguous layout", "convolutions of width 1 as convolutions")
+"""Which of them sampling would notice."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from analysis.bench_hvae import PUBLISHED, RUNS
-from analysis.hvae_work import CASES
+from analysis.hvae_work import CASES, NETWORKS, THREADS
 from analysis.undone import UNDONE
 
 RECORD = Path(__file__).parents[1] / "analysis/records/bench-hvae.json"
@@ -29,17 +29,24 @@ def tables() -> str:
         ]
         for name in (*UNDONE, "optimiser not fused")
     ]
+    memory = [
+        [case, *(_whole(values.get(f"peak memory, colour: {case}, MiB above the built network, {of}")) for of in NETWORKS)]
+        for case in CASES
+    ]
     presets = [
         [
             name,
             str(run.training.batch),
-            *(_rate(values[f"{name}: {case}, images/s, batch {run.training.batch}"]) for case in CASES),
-            *(f"{values[f'{name}: {case}, MiB above the built network']:,.0f}" for case in CASES),
+            *(_rate(values.get(f"{name}: {case}, images/s, batch {run.training.batch}")) for case in CASES),
+            *(_whole(values.get(f"{name}: {case}, MiB above the built network")) for case in CASES),
         ]
         for name, run in (RUNS | PUBLISHED).items()
     ]
     parts = [
+        f"On {THREADS} threads:\n",
         _table(["colour", "ours, ms", "plain, ms", "ratio"], beside),
+        "The most memory above the built network, MiB:\n",
+        _table(["colour", *NETWORKS], memory),
         "One thing undone, its time over the time as it is:\n",
         _table(["undone", "training step", "sampling"], undone),
         "Images a second, and the most memory above the built network in MiB:\n",
@@ -49,8 +56,12 @@ def tables() -> str:
     return "\n".join(parts) + f"\nMeasured with {made}.\n"
 
 
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
+
+
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
 
 
 def _table(headings: list[str], rows: list[list[str]]) -> str:

@@ -26,7 +26,7 @@ class Study:
     shard: str = "1/1"
     """Train only every n-th run, from the i-th on: i/n, for job arrays. The table shows the runs that are finished."""
     out: Path | None = None
-    """Folder for the runs; where none is named runs/unet-basis, or runs/hvae-SIZE, which both studies of HVAEs share."""
+    """Folder for the runs; where none is named runs/unet-basis, or runs/hvae-SIZE, which the studies of HVAEs share."""
     ship: Path | None = None
     """Also write the weights that the claims measure to this folder, in half precision, each with its card."""
     figure: Path | None = None
@@ -61,8 +61,8 @@ class Study:
         if self.json:
             made = {"commit": commit(), "versions": record.environment()}
             files.write_json(self.json, {"study": self.name, "size": size, "rows": rows, **made})
-        if self.figure and chosen.figure:
-            style.save(chosen.figure, rows, self.figure)
         if self.ship:
             study.ship(chosen, size, folder, self.ship)
+        if self.figure and chosen.figure:
+            style.save(chosen.figure, rows, self.figure)
         return 0

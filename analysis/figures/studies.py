@@ -38,7 +38,7 @@ def sharing(rows: list[dict[str, Any]]) -> Figure:
     axes.set(xlabel="parameters", ylabel="-ELBO, nats an image", title="numbers: steps in time; strokes: seeds")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_xlim(0, 1.08 * max(row["parameters"] for row in rows))
+    axes.set_xlim(0, 1.08 * max((row["parameters"] for row in rows), default=1))
     legend(figure, axes)
     return figure
 
@@ -59,7 +59,7 @@ def paired(rows: list[dict[str, Any]]) -> Figure:
     axes.axvline(0, color=GREY, lw=0.8)
     axes.set_yticks(range(len(found)), list(found))
     axes.invert_yaxis()
-    axes.set(xlabel=f"nats an image more than {seeds.PLAIN}", title="dots: seeds; bars: 95 % of the mean over them")
+    axes.set(xlabel=f"nats an image more than {seeds.PLAIN}", title="dots: seeds; bars: 95 % interval of the mean")
     return figure
 
 
@@ -86,5 +86,5 @@ def costs(evidence: Evidence) -> Figure:
         over.plot([at] * len(differences), differences, MARKS[color], color=color)
     over.axhline(0, color=GREY, lw=0.8)
     over.set_xticks(range(len(labels) - 1), labels[1:])
-    over.set(ylabel=f"nats more than {labels[0]}", title="bars: 95 % of the mean over seeds", xlim=(-0.5, len(labels) - 1.5))
+    over.set(ylabel=f"nats more than {labels[0]}", title="bars: 95 % interval of the mean", xlim=(-0.5, len(labels) - 1.5))
     return figure

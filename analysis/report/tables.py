@@ -60,7 +60,7 @@ def _table(content: Any, path: Path) -> Table:
             return _study(content)
         if content.get("bench") in BENCHMARKS:
             return _bench(content)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, IndexError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise MultiresError(f"{path}: damaged, or of another version ({summary(error)}); write it again") from None
     raise MultiresError(f"{path}: not what multires study --json or multires bench --json wrote")
 
@@ -70,8 +70,11 @@ def _study(content: dict[str, Any]) -> Table:
     chosen = study.STUDIES[name]
     headings, cells = chosen.table(rows)
     command = f"multires study {name}" + ("" if size == next(iter(chosen.sizes)) else f" --size {size}")
-    figure = style.render(chosen.figure, rows) if chosen.figure else b""
     notes = [_made(content, "Measured")] if "commit" in content else []  # the first records do not say
+    try:
+        figure = style.render(chosen.figure, rows) if chosen.figure else b""
+    except MultiresError as error:  # a table that is not finished
+        figure, notes = b"", [*notes, str(error)]
     return Table(f"Study {name}, {size}", chosen.about, command, list(headings), cells, notes, figure, chosen.caption)
 
 

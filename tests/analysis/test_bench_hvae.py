@@ -10,7 +10,7 @@ import torch
 from analysis import bench_hvae, hvae_work
 from analysis.cli import main
 from analysis.peak import peak_mib
-from analysis.undone import UNDONE, within
+from analysis.undone import IN_SAMPLING, UNDONE, within
 from multires.hvae_configs import HVAE_PRESETS, Resolution
 
 LEVELS = (Resolution(8, 1, 2, 8), Resolution(4, 1, 1, 8))
@@ -46,12 +46,15 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     values = {row["case"]: row["value"] for row in rows if row["ratio"] is None}
     shares = [values[f"training step, colour: {part}, %"] for part in ("forward", "backward", "optimiser")]
     assert sum(shares) == pytest.approx(100)
-    undone = {"training step": [*UNDONE, "optimiser not fused"], "sampling": [*UNDONE]}
+    undone = {"training step": [*UNDONE, "optimiser not fused"], "sampling": [*IN_SAMPLING]}
     cases = [f"{case}, colour: {name} / as it is" for case, names in undone.items() for name in names]
     assert [case for case in values if case.endswith(" / as it is")] == cases
-    assert [case for case in values if "images/s" in case] == [
-        f"{name}: {case}, images/s, batch {batch}" for name, batch in (("mnist", 32), ("vdvae tiny", 2)) for case in hvae_work.CASES
-    ]
+    presets = {"mnist": 32, "vdvae tiny": 2}
+    rates = [f"{name}: {case}, images/s, batch {batch}" for name, batch in presets.items() for case in hvae_work.CASES]
+    assert [case for case in values if "images/s" in case] == rates
+    seconds = {row["case"]: row["ours_s"] for row in rows}
+    for rate in rates:
+        assert values[rate] * seconds[rate] == pytest.approx(int(rate.rpartition(" ")[2]))
     if peak_mib() is not None:
         assert len([case for case in values if "MiB above" in case]) == 4 * len(hvae_work.CASES)
     assert all(value >= 0 for value in values.values())
@@ -72,6 +75,19 @@ def test_all_that_is_timed_is_what_it_says() -> None:
         work.train()
         assert not all(torch.equal(a, b) for a, b in zip(before, work.net.parameters(), strict=True))
         assert all(parameter.grad is None for parameter in work.net.parameters())
+
+
+def test_what_is_measured_is_the_case_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[str, str]] = []
+    for each in hvae_work.CASES:
+        monkeypatch.setitem(hvae_work.CASES, each, lambda work, each=each: called.append((each, type(work.net).__name__)))
+    hvae_work._measured(TINY, "sampling", "plain", torch.get_num_threads(), 0.0)
+    assert set(called) == {("sampling", "PlainVDVAE")}
+    called.clear()
+    found = hvae_work.in_turns({"first": TINY, "second": TINY}, "evaluation")
+    assert list(found) == ["first", "second"]
+    assert set(called) == {("evaluation", "HVAE")}
+    assert hvae_work.in_turns({}, "evaluation") == {}
 
 
 def test_the_layout_is_undone_and_comes_back() -> None:

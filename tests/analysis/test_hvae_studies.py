@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from analysis import hvae_studies, remedies, seeds, study
 from analysis.cli import main
 from analysis.figures import studies
+from analysis.report import tables
 from analysis.runs import Run
 from multires import pretrained
 from multires.errors import MultiresError
@@ -33,7 +34,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, grids in (("weight-sharing", hvae_studies.SHARING), ("state-norm", hvae_studies.NORMS)):
         grid = tiny(grids["digits"]())
         monkeypatch.setitem(study.STUDIES, name, replace(study.STUDIES[name], sizes={"digits": lambda grid=grid: grid}))
-    monkeypatch.setattr("analysis.hvae_work.alone", lambda run, case: (0.5, 12.0))
+    monkeypatch.setattr("analysis.hvae_work.alone", lambda run, case: (9.0, 12.0))
+    monkeypatch.setattr("analysis.hvae_work.in_turns", lambda runs, case: dict.fromkeys(runs, 0.5))
 
 
 def called(*arguments: str) -> int:
@@ -95,7 +97,7 @@ def test_the_figure_joins_shared_and_unshared_networks() -> None:
     assert [text.get_text() for text in axes.texts] == ["4", "7", "7"]
 
 
-def test_each_remedy_changes_one_thing_of_the_shared_network() -> None:
+def test_each_remedy_changes_what_its_name_says() -> None:
     grid, sharing = remedies.grid(), hvae_studies.SHARING["digits"]()
     labels = dict.fromkeys(name.rpartition("-")[0] for name in grid)
     assert list(grid) == [f"{label}-{seed}" for label in labels for seed in range(5)]
@@ -112,9 +114,17 @@ def test_each_remedy_changes_one_thing_of_the_shared_network() -> None:
     }
     assert changed == {
         **{"own-3": [], "shared-5": [], "shared-10": ["resolutions"], "shared-5-time": ["time_input"]},
-        **{f"{label}-{how}": ["learning_rate"] for how in ("fast", "slow") for label in ("own-3", "shared-5")},
+        **{f"{label}-{how}": ["learning_rate"] for how in ("lr2x", "lr0.5x") for label in ("own-3", "shared-5")},
         **{"one-5": ["resolutions"], "one-5-wide": ["resolutions", "width"]},
     }
+    for label in ("own-3", "shared-5"):
+        rates = [grid[f"{label}{how}-0"].training.learning_rate for how in ("-lr0.5x", "", "-lr2x")]
+        assert rates == [2e-3, 4e-3, 8e-3]
+    assert [run.training.seed for run in grid.values()] == [*range(5)] * len(labels)
+    steps = {label: [(r.steps, r.shared) for r in grid[f"{label}-0"].model.resolutions[:-1]] for label in labels}
+    assert steps.pop("own-3") == steps.pop("own-3-lr2x") == steps.pop("own-3-lr0.5x") == [(3, False)] * 2
+    assert steps.pop("shared-10") == [(10, True)] * 2
+    assert all(value == [(5, True)] * 2 for value in steps.values())
     nets = {label: HVAE(grid[f"{label}-0"].model) for label in ("own-3", "one-5", "one-5-wide")}
     parameters = {label: sum(p.numel() for p in net.parameters()) for label, net in nets.items()}
     assert parameters["one-5"] < parameters["one-5-wide"] <= parameters["own-3"] / 2
@@ -129,14 +139,28 @@ def test_differences_are_paired_by_seed() -> None:
 def test_the_figure_of_remedies_shows_each_difference() -> None:
     rows = [
         {"network": name, "seeds": [0, 1], "nll": nll}
-        for name, nll in (("own-3", [10.0, 20.0]), ("shared-5", [11.0, 18.0]), ("own-3-slow", [13.0, 23.0]))
+        for name, nll in (("own-3", [10.0, 20.0]), ("shared-5", [11.0, 18.0]), ("own-3-lr2x", [13.0, 23.0]))
     ]
     axes = studies.paired(rows).axes[0]
     drawn = [list(line.get_xdata()) for line in axes.lines if line.get_marker() not in ("None", "")]
     assert drawn == [[1.0, -2.0], [3.0, 3.0]]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["shared-5", "own-3-slow"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["shared-5", "own-3-lr2x"]
     with pytest.raises(MultiresError, match="no run of own-3 is finished"):
         studies.paired(rows[1:])
+
+
+def test_the_report_shows_unfinished_records_and_refuses_damaged_ones(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record = json.loads((Path(hvae_studies.__file__).parent / "records/sharing-remedies.json").read_text())
+    base = next(row for row in record["rows"] if row["network"] == "own-3")
+    path.write_text(json.dumps(record | {"rows": [row for row in record["rows"] if row is not base]}))
+    (table,) = tables.tables([path])
+    assert table.figure == b""
+    assert "no run of own-3 is finished" in table.notes[-1]
+    base["parameters"] = 0
+    path.write_text(json.dumps(record))
+    with pytest.raises(MultiresError, match="damaged"):
+        tables.tables([path])
 
 
 @pytest.mark.parametrize(
