@@ -1,13 +1,15 @@
 """The studies of HVAEs: what a grid of tiny networks comes to, in one folder for both studies, with its figure and weights."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from safetensors.torch import load_file
 
-from analysis import hvae_studies, remedies, seeds, study
+from analysis import hvae_studies, remedies, seeds, study, terminal
 from analysis.cli import main
 from analysis.figures import studies
 from analysis.report import tables
@@ -147,6 +149,19 @@ def test_the_figure_of_remedies_shows_each_difference() -> None:
     assert [text.get_text() for text in axes.get_yticklabels()] == ["shared-5", "own-3-lr2x"]
     with pytest.raises(MultiresError, match="no run of own-3 is finished"):
         studies.paired(rows[1:])
+
+
+def test_a_table_too_wide_for_the_terminal_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = json.loads((Path(hvae_studies.__file__).parent / "records/sharing-remedies.json").read_text())
+    headings, rows = hvae_studies.table(record["rows"])
+    console = Console(width=100, file=io.StringIO())
+    monkeypatch.setattr(terminal, "stdout", lambda: console)
+    terminal.show_table(headings, rows)
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    for row in rows:
+        for word in row[5].replace("(", "").replace(")", "").split():
+            assert word in shown
 
 
 def test_the_report_shows_unfinished_records_and_refuses_damaged_ones(tmp_path: Path) -> None:
