@@ -63,8 +63,8 @@ def _log(doing: str, record: Record, total: int) -> None:
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table of texts; where they are too wide for the terminal, cells take several lines, and nothing is cut."""
     table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     stdout().print(table)
