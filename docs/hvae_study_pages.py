@@ -97,7 +97,7 @@ def _remedies(rows: list[dict[str, Any]]) -> str:
     faster = ", ".join(f"{_signed(seeds.over(of[f'{name}-lr2x'], of[name]))} nats for {name}" for name in (seeds.PLAIN, "shared-5"))
     return (
         "Beside networks of the same learning rate:\n\n" + "\n".join(lines) + "\n\n"
-        f"Twice the learning rate is worth {faster}: the first rate is too low for either after so few steps. Where seeds end far apart,"
+        f"Twice the learning rate changes the NLL by {faster}: the first rate is too low for either after so few steps. Where seeds end far apart,"
         " as with a KL that is zero, training failed in some of them, and an interval that takes seeds for normal says little. The verdict of"
         " E3 on the digits is that of shared-5 over own-3, which were chosen before.\n"
     )
