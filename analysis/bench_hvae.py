@@ -20,7 +20,7 @@ from multires.hvae import HVAE
 from multires.hvae_configs import HVAE_PRESETS, HVAERun
 
 COLOUR = HVAE_PRESETS["cifar10"]
-RUNS = dict(HVAE_PRESETS)
+RUNS = HVAE_PRESETS
 PUBLISHED = {f"vdvae {name}": HVAERun(config, TrainingConfig(batch=1)) for name, config in vdvae.PRESETS.items()}
 SECONDS_BESIDE = 12.0  # for a case with all its candidates
 Row = dict[str, Any]

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import mean
 
 from analysis import hvae_work
 from analysis.runs import Run
-from analysis.seeds import PLAIN, Row, interval, over, plain
+from analysis.seeds import PLAIN, Row, interval, over, plain, with_interval
 from multires import pretrained
 from multires.configs import TrainingConfig
 from multires.hvae_configs import HVAE_PRESETS, HVAEConfig, HVAERun, Resolution
@@ -139,15 +138,7 @@ def table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     for row in sorted(rows, key=lambda row: (row["parameters"], row["depth"])):
         peak = "-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
         share = f"{row['parameters'] / base['parameters']:.3f}" if base else "-"
-        cost = _with_interval(over(row, base), "+.2f") if base and row is not base else "-"
+        cost = with_interval(over(row, base), "+.2f") if base and row is not base else "-"
         counts = [f"{row['parameters']:,}", share, str(row["depth"]), str(len(row["seeds"]))]
-        shown.append([row["network"], *counts, _with_interval(row["nll"], ".2f"), cost, f"{row['steps_a_second']:.1f}", peak])
+        shown.append([row["network"], *counts, with_interval(row["nll"], ".2f"), cost, f"{row['steps_a_second']:.1f}", peak])
     return [*headings, "steps/s", "peak MiB"], shown
-
-
-def _with_interval(values: list[float], form: str) -> str:
-    """The mean over seeds, with its interval where there are several."""
-    if not values:
-        return "-"
-    low, high = interval(values)
-    return f"{mean(values):{form}}" + (f" ({low:{form}} to {high:{form}})" if len(values) > 1 else "")

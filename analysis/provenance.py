@@ -1,8 +1,10 @@
 """What a number was made with: the commit of the source, and versions of libraries."""
 
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def commit() -> str:
@@ -17,3 +19,8 @@ def commit() -> str:
 def versions(*libraries: str) -> dict[str, str]:
     """The versions of installed distributions."""
     return {name: version(name) for name in libraries}
+
+
+def made(record: Mapping[str, Any]) -> str:
+    """The commit and the versions that a record names, as text."""
+    return ", ".join(f"{name} {value}" for name, value in {"commit": record["commit"], **record["versions"]}.items())

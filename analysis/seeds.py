@@ -29,3 +29,11 @@ def over(row: Row, base: Row) -> list[float]:
     """What a network's NLL is over that of another one, for each seed that both have."""
     other = dict(zip(base["seeds"], base["nll"], strict=True))
     return [nll - other[seed] for seed, nll in zip(row["seeds"], row["nll"], strict=True) if seed in other]
+
+
+def with_interval(values: list[float], form: str) -> str:
+    """The mean over seeds, with its interval where there are several."""
+    if not values:
+        return "-"
+    low, high = interval(values)
+    return f"{mean(values):{form}}" + (f" ({low:{form}} to {high:{form}})" if len(values) > 1 else "")

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import markdown_tables
+
 from analysis import hvae_studies, remedies, seeds, study
 from multires import pretrained
 
@@ -33,12 +35,10 @@ def page() -> str:
     parts = [INTRODUCTION.format(plain=seeds.PLAIN)]
     for name, (title, figure) in STUDIES.items():
         record = json.loads((RECORDS / f"{name}.json").read_text())
-        headings, table = hvae_studies.table(record["rows"])
-        lines = ["| " + " | ".join(line) + " |" for line in (headings, ["---"] * len(headings), *table)]
         about = f" {ABOUT[name]}" if name in ABOUT else ""
         parts += [
             f"## {title}\n\n`multires study {name}`: {_trained(record)}.{about}{_missing(name, record)}\n",
-            "\n".join(lines) + "\n",
+            markdown_tables.table(*hvae_studies.table(record["rows"])),
         ]
         if figure:
             parts.append(f"![{title}]({figure})\n")
@@ -88,24 +88,23 @@ def _apart(rows: list[dict[str, Any]]) -> float:
 def _remedies(rows: list[dict[str, Any]]) -> str:
     """Each network beside own-3 with its own learning rate, seed by seed, with the KL that was left."""
     of = {row["network"]: row for row in rows}
-    lines = ["| network | over | costs, paired (95 % over seeds) | NLL of each seed | KL of each seed |", "|---|---|---|---|---|"]
+    lines = []
     for name, row in of.items():
         base = next((of[f"{seeds.PLAIN}-{rate}"] for rate in ("lr2x", "lr0.5x") if name.endswith(f"-{rate}")), of[seeds.PLAIN])
         if row is not base:
             values = (", ".join(f"{value:.1f}" for value in row[what]) for what in ("nll", "kl"))
-            lines.append(f"| {name} | {base['network']} | {_signed(seeds.over(row, base))} | {' | '.join(values)} |")
-    faster = ", ".join(f"{_signed(seeds.over(of[f'{name}-lr2x'], of[name]))} nats for {name}" for name in (seeds.PLAIN, "shared-5"))
+            lines.append([name, base["network"], seeds.with_interval(seeds.over(row, base), "+.2f"), *values])
+    headings = ["network", "over", "costs, paired (95 % over seeds)", "NLL of each seed", "KL of each seed"]
+    faster = ", ".join(
+        f"{seeds.with_interval(seeds.over(of[f'{name}-lr2x'], of[name]), '+.2f')} nats for {name}"
+        for name in (seeds.PLAIN, "shared-5")
+    )
     return (
-        "Beside networks of the same learning rate:\n\n" + "\n".join(lines) + "\n\n"
+        "Beside networks of the same learning rate:\n\n" + markdown_tables.table(headings, lines) + "\n"
         f"Twice the learning rate changes the NLL by {faster}: the first rate is too low for either after so few steps. Where seeds end far apart,"
         " as with a KL that is zero, training failed in some of them, and an interval that takes seeds for normal says little. The verdict of"
         " E3 on the digits is that of shared-5 over own-3, which were chosen before.\n"
     )
-
-
-def _signed(differences: list[float]) -> str:
-    low, high = seeds.interval(differences)
-    return f"{sum(differences) / len(differences):+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 ABOUT = {"sharing-remedies": "Names: " + "; ".join(f"`{name}`, {about}" for name, about in remedies.ABOUT.items()) + "."}

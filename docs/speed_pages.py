@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import markdown_tables
+
+from analysis import provenance
 from analysis.bench_hvae import PUBLISHED, RUNS
 from analysis.hvae_work import CASES, NETWORKS, THREADS
 from analysis.undone import UNDONE
@@ -44,16 +47,15 @@ def tables() -> str:
     ]
     parts = [
         f"On {THREADS} threads:\n",
-        _table(["colour", "ours, ms", "plain, ms", "ratio"], beside),
+        markdown_tables.table(["colour", "ours, ms", "plain, ms", "ratio"], beside),
         "The most memory above the built network, MiB:\n",
-        _table(["colour", *NETWORKS], memory),
+        markdown_tables.table(["colour", *NETWORKS], memory),
         "One thing undone, its time over the time as it is:\n",
-        _table(["undone", "training step", "sampling"], undone),
+        markdown_tables.table(["undone", "training step", "sampling"], undone),
         "Images a second, and the most memory above the built network in MiB:\n",
-        _table(["preset", "batch", *CASES, *(f"{case}, MiB" for case in CASES)], presets),
+        markdown_tables.table(["preset", "batch", *CASES, *(f"{case}, MiB" for case in CASES)], presets),
     ]
-    made = ", ".join(f"{name} {version}" for name, version in {"commit": record["commit"], **record["versions"]}.items())
-    return "\n".join(parts) + f"\nMeasured with {made}.\n"
+    return "\n".join(parts) + f"\nMeasured with {provenance.made(record)}.\n"
 
 
 def _rate(value: float | None) -> str:
@@ -62,8 +64,3 @@ def _rate(value: float | None) -> str:
 
 def _whole(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
-
-
-def _table(headings: list[str], rows: list[list[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

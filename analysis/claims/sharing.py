@@ -78,7 +78,7 @@ def e2(context: Context) -> Evidence:
     functions=["multires.hvae.HVAE", "multires.hvae_configs.Resolution", "multires.bounds.bounds"],
 )
 def e3(context: Context) -> Evidence:
-    """Three pairs with one training each; the whole interval over seeds of the cost of sharing has to lie at or below zero."""
+    """Pairs with one training each; the whole interval over seeds of the cost of sharing has to lie at or below zero."""
     costs = Costs(None if context.full else reference.FIRST)
     deeper, equal, smaller = (costs.over(label, PLAIN) for label in (DEEPER, EQUAL, SMALLER))
     share = costs.parameters(DEEPER) / costs.parameters(PLAIN)

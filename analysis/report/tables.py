@@ -7,7 +7,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from analysis import study, terminal
+from analysis import provenance, study, terminal
 from analysis.figures import style
 from multires import files
 from multires.errors import MultiresError, summary
@@ -70,7 +70,7 @@ def _study(content: dict[str, Any]) -> Table:
     chosen = study.STUDIES[name]
     headings, cells = chosen.table(rows)
     command = f"multires study {name}" + ("" if size == next(iter(chosen.sizes)) else f" --size {size}")
-    notes = [_made(content, "Measured")] if "commit" in content else []  # the first records do not say
+    notes = [f"Measured with {provenance.made(content)}"] if "commit" in content else []  # the first records do not say
     try:
         figure = style.render(chosen.figure, rows) if chosen.figure else b""
     except MultiresError as error:  # a table that is not finished
@@ -78,14 +78,9 @@ def _study(content: dict[str, Any]) -> Table:
     return Table(f"Study {name}, {size}", chosen.about, command, list(headings), cells, notes, figure, chosen.caption)
 
 
-def _made(content: dict[str, Any], how: str) -> str:
-    made = {"commit": content["commit"], **content["versions"]}
-    return f"{how} with " + ", ".join(f"{key} {value}" for key, value in made.items())
-
-
 def _bench(content: dict[str, Any]) -> Table:
     headings, cells = terminal.bench_table(content["rows"])
     name = content["bench"]
     notes = [f"{row['case']}: {row['value']:.2f}" for row in content["rows"] if "value" in row]
-    notes.append(_made(content, "Timed"))
+    notes.append(f"Timed with {provenance.made(content)}")
     return Table(f"Benchmark {name}", BENCHMARKS[name], f"multires bench {name}", headings, cells, notes)
