@@ -18,7 +18,12 @@ def tables() -> str:
     record = json.loads(RECORD.read_text())
     values = {row["case"]: row["value"] for row in record["rows"] if "value" in row}
     beside = [
-        [row["case"], f"{1e3 * row['ours_s']:.0f}", f"{1e3 * row['peers']['plain']:.0f}", f"{row['ratio']:.2f}"]
+        [
+            row["case"].replace(", colour", ""),
+            f"{1e3 * row['ours_s']:.0f}",
+            f"{1e3 * row['peers']['plain']:.0f}",
+            f"{row['ratio']:.2f}",
+        ]
         for row in record["rows"]
         if row["ratio"] is not None
     ]
@@ -36,15 +41,16 @@ def tables() -> str:
         [case, *(_whole(values.get(f"peak memory, colour: {case}, MiB above the built network, {of}")) for of in NETWORKS)]
         for case in CASES
     ]
-    presets = [
+    presets = RUNS | PUBLISHED
+    rates = [
         [
             name,
             str(run.training.batch),
             *(_rate(values.get(f"{name}: {case}, images/s, batch {run.training.batch}")) for case in CASES),
-            *(_whole(values.get(f"{name}: {case}, MiB above the built network")) for case in CASES),
         ]
-        for name, run in (RUNS | PUBLISHED).items()
+        for name, run in presets.items()
     ]
+    sizes = [[name, *(_whole(values.get(f"{name}: {case}, MiB above the built network")) for case in CASES)] for name in presets]
     parts = [
         f"On {THREADS} threads:\n",
         markdown_tables.table(["colour", "ours, ms", "plain, ms", "ratio"], beside),
@@ -52,8 +58,10 @@ def tables() -> str:
         markdown_tables.table(["colour", *NETWORKS], memory),
         "One thing undone, its time over the time as it is:\n",
         markdown_tables.table(["undone", "training step", "sampling"], undone),
-        "Images a second, and the most memory above the built network in MiB:\n",
-        markdown_tables.table(["preset", "batch", *CASES, *(f"{case}, MiB" for case in CASES)], presets),
+        "Images a second:\n",
+        markdown_tables.table(["preset", "batch", *CASES], rates),
+        "The most memory above the built network, MiB, with the same batches:\n",
+        markdown_tables.table(["preset", *CASES], sizes),
     ]
     return "\n".join(parts) + f"\nMeasured with {provenance.made(record)}.\n"
 
