@@ -1,7 +1,8 @@
-"""The studies `weight-sharing` and `state-norm`: HVAEs that differ in their cells alone, with one training for all of them.
+"""The studies `weight-sharing`, `state-norm` and `sharing-depth`: HVAEs that differ in their cells alone, all trained alike.
 
 `own-k` takes k steps at each resolution but the coarsest with cells of their own, `shared-r` takes r with one cell for each
-resolution, `normalised-k` is `own-k` with its state normalised after each step.
+resolution, `normalised-k` is `own-k` with its state normalised after each step, `narrow-k` is `own-k` with half the inner width,
+so that `narrow-5` is as deep as `shared-5` and about as small, and shares nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ SEEDS = (0, 1, 2)
 PAIR, PAIR_SEEDS = (PLAIN, "shared-5"), (*SEEDS, 3, 4)  # at the small size: three leave an interval as wide as what it is about
 OWN, REPEATED = (3, 1, 2, 4), (3, 5, 2, 10)  # the runs that claims compare come first
 NORMALISED = 3
+DEEP = 5  # steps a resolution of the network that claim E3 is about
 DECISIVE = ("own-3", "own-1", "shared-3", "shared-5", "normalised-3")
 
 _SHORT = TrainingConfig(
@@ -82,7 +84,7 @@ def _sharing(size: str) -> dict[str, Run]:
 
 
 def _norms(size: str) -> dict[str, Run]:
-    """The runs that are not normalised are those of the other study: in one folder they are trained once."""
+    """The runs that are not normalised are those of the first study: in one folder they are trained once."""
     networks = {f"own-{NORMALISED}": False, f"normalised-{NORMALISED}": True}
     return {
         name: run
@@ -91,8 +93,19 @@ def _norms(size: str) -> dict[str, Run]:
     }
 
 
+def _depth(size: str) -> dict[str, Run]:
+    """The pair of claim E3, whose runs are those of the first study, and a network as deep and as small that shares nothing."""
+    own, shared, deep = (
+        with_steps(BASES[size], steps, sharing) for steps, sharing in ((NORMALISED, False), (DEEP, True), (DEEP, False))
+    )
+    narrow = replace(deep, model=replace(deep.model, bottleneck=deep.model.bottleneck / 2))
+    networks = {PLAIN: own, f"shared-{DEEP}": shared, f"narrow-{DEEP}": narrow}
+    return {name: run for label, net in networks.items() for name, run in with_seeds(net, label, seeds(size, label)).items()}
+
+
 SHARING: dict[str, Callable[[], dict[str, Run]]] = {size: partial(_sharing, size) for size in BASES}
 NORMS: dict[str, Callable[[], dict[str, Run]]] = {size: partial(_norms, size) for size in BASES}
+DEPTH: dict[str, Callable[[], dict[str, Run]]] = {size: partial(_depth, size) for size in BASES}
 
 
 def weights(size: str, name: str) -> str | None:

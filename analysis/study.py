@@ -66,6 +66,15 @@ STUDIES = {
         hvae_studies.table,
         hvae_studies.weights,
     ),
+    "sharing-depth": Study(
+        "E3",
+        "HVAEs with three cells at each resolution (own-3), with one cell repeated five times (shared-5), and with five cells there"
+        " that are narrower, so that it is as deep and about as small (narrow-5): negative ELBO of the test images in nats.",
+        hvae_studies.DEPTH,
+        hvae_studies.rows,
+        hvae_studies.table,
+        hvae_studies.weights,
+    ),
     "sharing-remedies": Study(
         "E3",
         "HVAEs of the digits, where sharing one cell a resolution (shared-5) was not shown to cost nothing beside cells of their"

@@ -15,11 +15,11 @@ class Study:
     """Train a grid of runs, each resumable, and print its table.
 
     `unet-basis`: which wavelet basis a U-Net's activations carry. `weight-sharing`: HVAEs with cells of their own, and with one
-    cell at each resolution. `state-norm`: HVAEs with and without a state that can grow. `sharing-remedies`: what else sharing
-    could take to cost nothing on the digits.
+    cell at each resolution. `state-norm`: HVAEs with and without a state that can grow. `sharing-depth`: one as deep and as small
+    that shares nothing. `sharing-remedies`: what else sharing could take to cost nothing on the digits.
     """
 
-    name: Positional[Literal["unet-basis", "weight-sharing", "state-norm", "sharing-remedies"]]
+    name: Positional[Literal["unet-basis", "weight-sharing", "state-norm", "sharing-depth", "sharing-remedies"]]
     """Which study."""
     size: str | None = None
     """small (MNIST at 16 x 16), digits or full (for a GPU) for HVAEs; the first is meant where none is named."""

@@ -99,6 +99,19 @@ def test_the_figure_joins_shared_and_unshared_networks() -> None:
     assert [text.get_text() for text in axes.texts] == ["4", "7", "7"]
 
 
+@pytest.mark.parametrize("size", hvae_studies.BASES)
+def test_the_narrow_network_is_as_deep_and_about_as_small_as_the_shared_one_and_shares_nothing(size: str) -> None:
+    grid, sharing = hvae_studies.DEPTH[size](), hvae_studies.SHARING[size]()
+    assert all(sharing[name] == run for name, run in grid.items() if not name.startswith("narrow"))  # trained once
+    shared, narrow = grid["shared-5-0"], grid["narrow-5-0"]
+    assert [(r.steps, r.shared) for r in narrow.model.resolutions] == [(r.steps, False) for r in shared.model.resolutions]
+    assert (narrow.training, narrow.model.steps) == (shared.training, shared.model.steps)
+    changed = {name for name, value in vars(narrow.model).items() if value != getattr(shared.model, name)}
+    assert changed == {"resolutions", "bottleneck"}
+    fewer, more = (sum(p.numel() for p in HVAE(run.model).parameters()) for run in (shared, narrow))
+    assert fewer < more < 1.05 * fewer
+
+
 def test_each_remedy_changes_what_its_name_says() -> None:
     grid, sharing = remedies.grid(), hvae_studies.SHARING["digits"]()
     labels = dict.fromkeys(name.rpartition("-")[0] for name in grid)
