@@ -21,8 +21,8 @@ SEEDS = (0, 1, 2)
 PAIR, PAIR_SEEDS = (PLAIN, "shared-5"), (*SEEDS, 3, 4)  # at the small size: three leave an interval as wide as what it is about
 OWN, REPEATED = (3, 1, 2, 4), (3, 5, 2, 10)  # the runs that claims compare come first
 NORMALISED = 3
-DEEP = 5  # steps a resolution of the network that claim E3 is about
-DECISIVE = ("own-3", "own-1", "shared-3", "shared-5", "normalised-3")
+DEEP = 5  # steps a resolution of the network that claim E3 is about, and of its control
+DECISIVE = ("own-3", "narrow-5", "shared-3", "shared-5", "normalised-3")
 
 _SHORT = TrainingConfig(
     steps=2000, batch=16, learning_rate=4e-3, warmup=100, skip_above=10.0, ema=0.995, log_every=20, save_every=1000

@@ -77,6 +77,12 @@ def mean(values: Tensor, level: float = LEVEL) -> np.ndarray:
     return float(x.mean()) + np.array([0, -half, half])
 
 
+def ratio(x: Tensor, y: Tensor, level: float = LEVEL) -> np.ndarray:
+    r"""(Ratio, low, high): $\bar x / \bar y$ of values of shape (images,), paired; its interval is to first order."""
+    value = float(x.double().mean() / y.double().mean())
+    return value + mean((x.double() - value * y.double()) / float(y.double().mean()), level)
+
+
 class Nats:
     """The ELBO, and the KL of each step and of each resolution, in nats."""
 

@@ -93,8 +93,10 @@ class Probe:
             nats.append(inference.mean(sampling.elbo_of_samples(self.hvae, len(self.several), float(t), self.seed)))
             yield
         own, of_others = sampling.errors(self.hvae, self.several, self.seed)
+        redrawn = sampling.redrawn(self.hvae, self.several, self.seed + 1)
         found |= {
             "elbo of samples": np.stack(nats),
+            "elbo of redrawn": inference.mean(sampling.elbo(self.hvae, redrawn, self.seed)),
             "error": np.stack([inference.mean(e) for e in own.T]),
             "error, another image": np.stack([inference.mean(e) for e in of_others.T]),
         } | sampling.sheets(self.hvae, self.images[:ROWS], COLUMNS, self.seed)
@@ -111,7 +113,7 @@ class Probe:
         found: dict[int, dict[int, Tensor]] = {}
         for index, count in self._curves:
             refined = refinement.refined(self.hvae, index, count)
-            found.setdefault(index, {})[count] = sampling.elbo(refined, self.several, self.seed)
+            found.setdefault(index, {})[count] = refinement.elbo(refined, self.several, self.seed)
             yield
         if found:
             self.found["steps"] = {}

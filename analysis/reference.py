@@ -41,8 +41,32 @@ def untrained(run: HVAERun) -> HVAE:
     return hvae_runs.fresh(run).eval()
 
 
-def noises(hvae: HVAE, count: int, seed: int, dtype: torch.dtype) -> list[Tensor]:
-    """Standard normal noise for every step, of shape (count, latents, n, n)."""
+@torch.no_grad()
+def bias(net: HVAE, trained: HVAE, seed: int) -> None:
+    """Give an untrained network the biases and starts of the same network trained, channels shuffled; untrained they are zero."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = [hvae.config.resolutions[moment.resolution].size for moment in hvae.timetable]
-    return [torch.randn(count, hvae.config.latents, n, n, generator=generator, dtype=torch.float64).to(dtype) for n in sizes]
+    for name, parameter in net.named_parameters():
+        if name.startswith("starts.") or name.endswith("bias"):
+            learned = trained.get_parameter(name)
+            channels = 1 if learned.dim() > 1 else 0
+            order = torch.randperm(learned.shape[channels], generator=generator)
+            parameter.copy_(learned.index_select(channels, order))
+
+
+def noises(hvae: HVAE, count: int, seed: int, dtype: torch.dtype) -> list[Tensor]:
+    """Standard normal noise for every step, of shape (count, latents, n, n).
+
+    Each resolution has a generator of its own: networks that take other numbers of steps at one have the same noise elsewhere.
+    """
+    of_all = torch.Generator().manual_seed(seed)
+    generators = [torch.Generator().manual_seed(_drawn(of_all)) for _ in hvae.config.resolutions]
+    found = []
+    for moment in hvae.timetable:
+        n = hvae.config.resolutions[moment.resolution].size
+        shape = (count, hvae.config.latents, n, n)
+        found.append(torch.randn(shape, generator=generators[moment.resolution], dtype=torch.float64).to(dtype))
+    return found
+
+
+def _drawn(generator: torch.Generator) -> int:
+    return int(torch.randint(2**62, (1,), generator=generator))

@@ -1,7 +1,8 @@
 r"""Time refined: a cell that takes its r steps at a resolution as r' steps of length r / r', over the same time.
 
 The drift of a step is as long as the step, its noise as the root of that, and so is the prior that the KL is taken to. A cell that
-has learned a law of motion in time, rather than r moves, gives nearly the same likelihood for r' near r.
+has learned a law of motion in time, rather than r moves, gives nearly the same likelihood for r' near r. The ELBOs that are
+compared share their noise, but for the steps that only one of them takes: what is left is what the steps do.
 
 Source: arXiv 2301.08187, section 4 (weights shared over time make the HVAE a discretised diffusion of any number of steps).
 """
@@ -10,9 +11,11 @@ import copy
 from itertools import pairwise
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from analysis.inference import Arrays, mean
+from analysis import reference
+from analysis.inference import BATCH, Arrays, mean
 from multires.hvae import HVAE, Moment
 from multires.hvae_configs import Resolution
 
@@ -38,6 +41,20 @@ def refined(hvae: HVAE, resolution: int, count: int, h: float | None = None) -> 
     other = copy.copy(hvae)
     other.timetable = [*before, *new, *after]
     return other
+
+
+@torch.no_grad()
+def elbo(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
+    """The ELBO of each image in nats, shape (images,), on noise that refined networks share."""
+    found, weight = [], next(hvae.parameters())
+    for number, part in enumerate(images.split(BATCH)):
+        x = part.to(weight.device)
+        noise = [eps.to(weight.device) for eps in reference.noises(hvae, len(x), seed + number, weight.dtype)]
+        kl = torch.zeros(len(x), device=weight.device, dtype=weight.dtype)
+        for step in hvae.integrate(len(x), hvae.encode(x), noise=noise):
+            kl += step.kl()
+        found.append(-(hvae.nll(x, step.state) + kl).cpu())
+    return torch.cat(found)
 
 
 def shared(hvae: HVAE) -> list[int]:

@@ -15,6 +15,7 @@ from multires import bounds
 from multires.hvae import HVAE
 
 MOST = 12
+DRAWS = 10
 TEMPERATURES = np.round(np.arange(0.1, 1.05, 0.1), 1)
 
 
@@ -58,6 +59,17 @@ def drawn(hvae: HVAE, count: int, temperature: float, seed: int) -> Tensor:
 
 
 @torch.no_grad()
+def redrawn(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
+    """Images as samples are, pixels drawn, but decoded from their own latents, framed as they are: (images, channel, n, n)."""
+    generator, found = torch.Generator().manual_seed(seed), []
+    for part in images.split(BATCH):
+        x = part.to(next(hvae.parameters()).device)
+        *_, last = hvae.integrate(len(x), hvae.encode(x), generator=generator)
+        found.append(framed(hvae, hvae.likelihood.sample(hvae.decode(last.state), generator)).cpu())
+    return torch.cat(found)
+
+
+@torch.no_grad()
 def at_temperatures(hvae: HVAE, columns: int, seed: int) -> Tensor:
     """Mean images of samples at each of TEMPERATURES on the same noise: (temperature, column, channel, n, n)."""
     rows = []
@@ -81,6 +93,13 @@ def sheets(hvae: HVAE, images: Tensor, columns: int, seed: int) -> dict[str, np.
 def elbo(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
     """The ELBO of each image in nats, shape (images,)."""
     return torch.cat([part.elbo for part in bounds.bounds(hvae, images, 0, seed)])
+
+
+def looseness(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
+    r"""$L_K - \mathrm{ELBO}$ of each image in nats, K = DRAWS, shape (images,): by how much more draws raise the bound."""
+    return torch.cat(
+        [part.importance - part.elbo for part in bounds.bounds(hvae, images, DRAWS, seed) if part.importance is not None]
+    )
 
 
 def elbo_of_samples(hvae: HVAE, count: int, temperature: float, seed: int) -> Tensor:

@@ -12,11 +12,11 @@ PLAIN = "own-3"  # what the networks of a study are held against
 Row = dict[str, Any]
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % t-interval of the mean over seeds; of one seed, it is everything."""
+def interval(values: list[float], level: float = LEVEL) -> tuple[float, float]:
+    """The t-interval of the mean over seeds; of one seed, it is everything."""
     if len(values) < 2:
         return -np.inf, np.inf
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
     return mean(values) - half, mean(values) + half
 
 

@@ -1,6 +1,19 @@
 """Importing this package registers every claim."""
 
-from analysis.claims import brownian, convergence, diffusions, exactness, hvaes, learned, pooling, sharing, spaces, twins, unets
+from analysis.claims import (
+    brownian,
+    convergence,
+    diffusions,
+    exactness,
+    hvaes,
+    learned,
+    pooling,
+    sampled,
+    sharing,
+    spaces,
+    twins,
+    unets,
+)
 
 __all__ = [
     "brownian",
@@ -10,6 +23,7 @@ __all__ = [
     "hvaes",
     "learned",
     "pooling",
+    "sampled",
     "sharing",
     "spaces",
     "twins",

@@ -19,6 +19,8 @@ from analysis.filters import WAVELETS
 
 Arrays = dict[str, np.ndarray]
 NETWORKS = {"trained": BLUE, "untrained": ORANGE}
+CONTROLS = {"biased": PURPLE, "shuffled": RED}
+SAID = {"biased": "untrained, biases as learned, shuffled", "shuffled": "shuffled times"}
 
 
 def _networks(a: Arrays, name: str) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -90,13 +92,13 @@ LEAST = 1e-4
 def _missing(axes: Axes, a: Arrays, judged: bool) -> None:
     """What is missing of a perfect correlation and of perfect read-outs, with intervals; the bound where it was judged."""
     rows = [name for name in ROWS if f"trained {name}" in a]
-    colours = {name: colour for name, colour in (NETWORKS | {"shuffled": RED}).items() if f"{name} growth" in a}
+    colours = {name: colour for name, colour in (NETWORKS | CONTROLS).items() if f"{name} growth" in a}
     for number, (label, colour) in enumerate(colours.items()):
         for row, name in enumerate(rows):
             found = a[f"{label} {name}"]
             value, low, high = np.maximum(1 - found[[0, 2, 1]] if name == "growth" else found, LEAST)
-            place = row + 0.22 * (number - (len(colours) - 1) / 2)
-            said = f"{label} times" if label == "shuffled" else label
+            place = row + 0.2 * (number - (len(colours) - 1) / 2)
+            said = SAID.get(label, label)
             spread = [[max(value - low, 0)], [max(high - value, 0)]]
             axes.errorbar(value, place, xerr=spread, fmt=MARKS[colour], color=colour, capsize=2, label=said if row == 0 else None)
     if judged:
@@ -153,6 +155,10 @@ def sampling(evidence: Evidence) -> Figure:
     _with_interval(nats, a["temperatures"], a["elbo of samples"], GREEN, "samples")
     nats.axhline(a["elbo of images"][0], color=GREY, lw=1, label="test images")
     nats.axhspan(*a["elbo of images"][1:], color=GREY, alpha=0.25, lw=0)
+    value, low, high = a["elbo of redrawn"]
+    nats.errorbar(
+        1.0, value, [[value - low], [high - value]], fmt=MARKS[ORANGE], color=ORANGE, capsize=2, label="images' own latents"
+    )
     nats.set(xlabel="temperature", title="ELBO, nats")
     for name, title in (("gain", "gain of each step"), ("gradient", "‖∂(-ELBO)/∂Zₖ‖")):
         t = _over_time(axes[name], a, title)

@@ -86,5 +86,5 @@ def costs(evidence: Evidence) -> Figure:
         over.plot([at] * len(differences), differences, MARKS[color], color=color)
     over.axhline(0, color=GREY, lw=0.8)
     over.set_xticks(range(len(labels) - 1), labels[1:])
-    over.set(ylabel=f"nats more than {labels[0]}", title="bars: 95 % interval of the mean", xlim=(-0.5, len(labels) - 1.5))
+    over.set(ylabel=f"nats more than {labels[0]}", title="bars: interval of the mean", xlim=(-0.5, len(labels) - 1.5))
     return figure

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from analysis import figures, reference
-from analysis.claims import learned
+from analysis.claims import learned, sampled
 from analysis.evidence import Context, Evidence, Skipped
 from multires import data, pretrained
 from multires.hvae_configs import HVAERun
@@ -32,7 +32,7 @@ def digits() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def evidence(digits: None) -> dict[str, Evidence]:
-    return {id: getattr(learned, id.lower()).measure(CONTEXT[id]) for id in ("E1", "E4", "E5")}
+    return {claim.id: claim.measure(CONTEXT[claim.id]) for claim in (learned.e1, sampled.e4, learned.e5)}
 
 
 @pytest.mark.claim("E1")
@@ -41,12 +41,33 @@ def test_the_norm_of_an_untrained_network_grows_too_so_e1_is_not_supported(evide
     assert all(check.holds for check in found.checks)
     passing = [control.what for control in found.controls if not control.fails]
     assert "1 - correlation of norm and depth, 95 %: untrained" in passing
-    assert all(what.endswith(": untrained") for what in passing)
+    assert all(": untrained" in what for what in passing)
+    # with biases as large as those that were learned each cell's states have a mean of their own, and that tells the time
+    assert "1 - R^2 of time at all steps, read from means of channels, 95 %: untrained, with shuffled biases" in passing
     failing = [control.what for control in found.controls if control.fails]
     for scope in ("at all steps", "within resolutions"):
         assert f"1 - R^2 of time {scope}, read from means of channels, 95 %: untrained" in failing
     assert found.judge()[0] == "not supported"
     assert found.note.startswith("hvae-digits, ")
+
+
+@pytest.mark.claim("E1")
+def test_the_biases_of_the_control_are_the_learned_ones_in_another_order() -> None:
+    _, trained, run, _ = reference.reference()
+    plain, net, again, other = (reference.untrained(run) for _ in range(4))
+    for each, seed in ((net, 0), (again, 0), (other, 1)):
+        reference.bias(each, trained, seed)
+    for name, parameter in net.named_parameters():
+        learned, before = trained.get_parameter(name), plain.get_parameter(name)
+        if name.startswith("starts.") or name.endswith("bias"):
+            assert torch.equal(parameter.flatten().sort().values, learned.flatten().sort().values)
+            assert learned.any()
+            assert not before.any()
+            assert not torch.equal(parameter, learned)
+        else:
+            assert torch.equal(parameter, before)
+        assert torch.equal(parameter, again.get_parameter(name))
+    assert any(not torch.equal(p, other.get_parameter(name)) for name, p in net.named_parameters())
 
 
 @pytest.mark.claim("E4")
@@ -60,11 +81,35 @@ def test_samples_come_to_images_as_latents_are_given(evidence: dict[str, Evidenc
 
 
 @pytest.mark.claim("E4")
-def test_a_rise_counts_only_beyond_its_interval() -> None:
+def test_e4_sees_samples_that_are_like_images_and_latents_that_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples that are images again, and errors to another image: each fails the checks that it should."""
+    _, net, _, images = reference.reference()
+    like = "ELBO of images over that of samples"
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            sampled.sampling, "elbo_of_samples", lambda hvae, count, t, seed: sampled.sampling.elbo(net, images[:count], seed + 9)
+        )
+        found = sampled.e4.measure(CONTEXT["E4"])
+        assert found.judge()[1].startswith(like)
+    errors = sampled.sampling.errors
+    monkeypatch.setattr(sampled.sampling, "errors", lambda hvae, x, seed: errors(hvae, x, seed)[::-1])
+    failing = [check.what for check in sampled.e4.measure(CONTEXT["E4"]).checks if not check.holds]
+    assert [what.split(",")[0] for what in failing] == [
+        "error given all latents over that given none",
+        "largest rise of the error with more latents over that given none",
+    ]
+
+
+@pytest.mark.claim("E4")
+def test_a_rise_is_the_largest_one_with_the_end_of_its_interval() -> None:
     flat = torch.randn(200, 1, generator=torch.Generator().manual_seed(0)).expand(-1, 4)
     noise = 0.1 * torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
-    assert learned._rise(flat + noise) == 0
-    assert learned._rise(flat + noise + torch.tensor([0.0, 0.0, 1.0, 1.0])) == pytest.approx(1, abs=0.1)
+    unit = torch.full((200,), 2.0)
+    stepped = flat + noise + torch.tensor([0.0, 0.0, 1.0, 1.0])
+    near, far = (sampled._rise(stepped, unit, end) for end in (1, 2))
+    assert near < 0.5 < far
+    assert near + far == pytest.approx(1, abs=0.03)
+    assert -0.05 < sampled._rise(flat + noise, unit, 1) < 0 < sampled._rise(flat + noise, unit, 2) < 0.05
 
 
 @pytest.mark.claim("E5")
@@ -75,6 +120,8 @@ def test_the_states_carry_haar_best_but_untrained_ones_do_so_too(evidence: dict[
     assert found.judge()[0] == "not supported"
     assert found.judge()[1].startswith(reason)
     assert all(control.fails for control in found.controls[1:])
+    assert len(found.controls) == 2  # one resolution lies between the finest and the coarsest
+    assert found.controls[1].measured == pytest.approx(1, abs=0.05)  # another image's states explain nothing
     assert found.note.count("haar") == 2
 
 
@@ -84,10 +131,12 @@ def test_e6_sees_a_drift_that_is_one_in_time_and_steps_that_are_too_long(monkeyp
     net = drifting(CONFIG).float()
     images = torch.ones(300, 1, 8, 8)
     monkeypatch.setattr(reference, "reference", lambda candidates=(): ("by hand", net, HVAERun(CONFIG, binarise="dynamic"), images))
-    found = learned.e6.measure(CONTEXT["E6"])
+    found = sampled.e6.measure(CONTEXT["E6"])
     assert found.judge() == ("supported", "")
-    assert found.note == "by hand, 250 test images"
-    assert learned.e6.measure(Context(data.load("digits"), 0, "E6", full=True)).note == "by hand, 300 test images"
+    assert found.note.startswith("by hand, 250 test images; changes")
+    assert sampled.e6.measure(Context(data.load("digits"), 0, "E6", full=True)).note.startswith("by hand, 300 test images; changes")
+    assert "4 x 4 0.0 to 0.0 and 0.0 to 0.0 (h = 1: " in found.note
+    assert f" {100 * found.controls[0].measured:.1f} to " in found.note
     assert max(check.measured for check in found.checks) < 1e-5
     assert found.arrays["refined 4 counts"].tolist() == [2, 3, 4, 6]
     assert len(figures.render("E6", found)) > 5000
@@ -96,10 +145,10 @@ def test_e6_sees_a_drift_that_is_one_in_time_and_steps_that_are_too_long(monkeyp
 def test_the_change_of_an_elbo_has_two_ends() -> None:
     whole = torch.full((100,), -50.0)
     change = torch.linspace(-1, 3, 100)
-    near, far = learned._changed(whole + change, whole)
+    near, far = sampled._changed(whole + change, whole)
     assert near < 1 / 50 < far
     assert near + far == pytest.approx(2 / 50)
-    assert learned._changed(whole, whole) == (0, 0)
+    assert sampled._changed(whole, whole) == (0, 0)
 
 
 @pytest.mark.parametrize("id", ["E1", "E4", "E5"])

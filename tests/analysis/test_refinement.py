@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from analysis.refinement import refined, shared
-from analysis.sampling import elbo
+from analysis import reference, refinement
+from analysis.refinement import elbo, refined, shared
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAEConfig, Resolution
 from tests.analysis.test_clock import DRIFT, drifting
@@ -48,6 +48,30 @@ def test_as_many_steps_are_the_network_itself_and_it_is_left_as_it_was() -> None
     assert torch.equal(elbo(refined(hvae, 1, 3), images, 0), elbo(hvae, images, 0))
     assert not torch.equal(elbo(refined(hvae, 1, 4), images, 0), elbo(hvae, images, 0))
     assert hvae.timetable == before
+
+
+def test_networks_that_differ_at_one_resolution_have_the_same_noise_elsewhere() -> None:
+    """And there the same first steps; else the change of an ELBO would be that of its noise."""
+    hvae = HVAE(CONFIG).eval()
+    whole, finer = (reference.noises(each, 2, 0, torch.float64) for each in (hvae, refined(hvae, 1, 4)))
+    assert len(finer) == len(whole) + 1
+    assert all(torch.equal(a, b) for a, b in zip(whole[:5], finer[:5], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(whole[5:], finer[6:], strict=True))
+    assert len({float(noise.mean()) for noise in finer}) == len(finer)
+    assert all(noise.shape == (2, 2, n, n) for noise, n in zip(whole, (1, 2, 4, 4, 4, 8, 8), strict=True))
+
+
+def test_the_elbo_is_that_of_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the given noise, in batches that do not share it; one seed gives it again."""
+    torch.manual_seed(0)
+    hvae, images = HVAE(CONFIG).eval(), torch.rand(5, 1, 8, 8).round()
+    with torch.no_grad():
+        steps = list(hvae.integrate(5, hvae.encode(images), noise=reference.noises(hvae, 5, 3, torch.float32)))
+        assert torch.allclose(elbo(hvae, images, 3), -(hvae.nll(images, steps[-1].state) + sum(step.kl() for step in steps)))
+    monkeypatch.setattr(refinement, "BATCH", 2)
+    twice = elbo(hvae, images[:1].expand(4, -1, -1, -1), 3)
+    assert torch.equal(twice, elbo(hvae, images[:1].expand(4, -1, -1, -1), 3))
+    assert len(set(twice.tolist())) == 4
 
 
 def test_times_run_on_through_the_refined_steps() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from analysis import inference, sampling
+from analysis import hvae_runs, inference, sampling
+from multires import pretrained
 from multires.cells import Step
 from multires.hvae import HVAE
 from tests.analysis.test_replay import CONFIG, build
@@ -55,6 +56,52 @@ def test_many_samples_come_in_batches_and_one_seed_gives_them_again(monkeypatch:
     assert len(drawn) == 7
     assert torch.equal(drawn, sampling.drawn(hvae, 7, 1.0, 0))
     assert len(torch.unique(drawn.flatten(1), dim=0)) > 1
+
+
+@pytest.mark.claim("E4")
+def test_what_is_drawn_from_the_latents_of_an_image_is_near_it_though_its_pixels_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    hvae, run = pretrained.load_hvae("hvae-digits")
+    images = hvae_runs.held_out(run)[:50]
+    redrawn = sampling.redrawn(hvae, images, 0)
+    assert redrawn.shape == images.shape
+    *_, reconstructed = sampling.given_first(hvae, images, 0)
+    samples = sampling.drawn(hvae, 50, 1.0, 0)
+    near, far = ((images - x).square().mean((1, 2, 3)).sqrt() for x in (redrawn, samples))
+    assert bool((near < far).float().mean() > 0.9)
+    assert not torch.equal(redrawn, reconstructed)  # not its mean
+    assert torch.equal(redrawn, sampling.redrawn(hvae, images, 0))
+    monkeypatch.setattr(sampling, "BATCH", 20)
+    assert sampling.redrawn(hvae, images, 0).shape == images.shape
+
+
+@pytest.mark.claim("E4")
+def test_more_draws_raise_the_bound_by_more_where_the_posterior_is_worse() -> None:
+    hvae, run = pretrained.load_hvae("hvae-digits")
+    images = hvae_runs.held_out(run)[:100]
+    good = sampling.looseness(hvae, images, 0)
+    assert good.shape == (100,)
+    assert 0 < float(good.mean()) < 10
+    with torch.no_grad():
+        for cell in hvae.cells:
+            cell.posterior.c4.bias[: run.model.latents] += 1.0  # another mean
+    assert float(sampling.looseness(hvae, images, 0).mean()) > float(good.mean()) + 2
+
+
+def test_a_ratio_of_means_has_the_interval_of_pairs() -> None:
+    """Where x is half of y and a little more, only the little more is in doubt; against simulation 95 of 100 hold 1/2."""
+    generator = torch.Generator().manual_seed(0)
+    y = 5 + torch.randn(400, generator=generator)
+    value, low, high = inference.ratio(y / 2, y)
+    assert (value, low, high) == pytest.approx((0.5, 0.5, 0.5))
+    inside = 0
+    for _ in range(300):
+        y = 5 + torch.randn(50, generator=generator)
+        x = y / 2 + torch.randn(50, generator=generator)
+        value, low, high = inference.ratio(x, y)
+        assert value == pytest.approx(float(x.mean() / y.mean()))
+        assert low < value < high
+        inside += low < 0.5 < high
+    assert 0.92 < inside / 300 < 0.98
 
 
 def test_k_is_spread_over_many_steps() -> None:
