@@ -5,8 +5,12 @@ medians and `ratio` is plain / ours. There the allocator keeps what is freed, as
 in a process of their own it does so in training alone.
 """
 
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,6 +37,7 @@ def hvae_rows() -> Iterator[Row]:
     memory.keep_freed()
     try:
         yield from _beside_plain()
+        yield from _compiled()
         yield from _parts()
         yield from _undone()
         yield from _memory_beside_plain()
@@ -61,6 +66,28 @@ def _beside_plain() -> Iterator[Row]:
     mine, theirs = ours(COLOUR), plain(COLOUR)
     for case, call in CASES.items():
         yield _against(f"{case}, colour", partial(call, mine), partial(call, theirs))
+
+
+def _compiled() -> Iterator[Row]:
+    """Sampling with our cells compiled, which takes a C++ compiler, and what compiling them takes."""
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        return
+    mine, theirs = ours(COLOUR), plain(COLOUR)
+    with _compiling(mine):
+        start = time.perf_counter()
+        mine.sample()
+        yield _value("compiling cells for sampling, colour, s", time.perf_counter() - start)
+        yield _against("sampling, colour, compiled cells", mine.sample, theirs.sample)
+
+
+@contextmanager
+def _compiling(work: Work) -> Iterator[None]:
+    """Our cells compiled, each for the shapes that it meets."""
+    assert isinstance(work.net, HVAE)
+    with torch._dynamo.config.patch(recompile_limit=256):  # all cells are one piece of code to it
+        for cell in work.net.cells:
+            cell.compile()
+        yield
 
 
 def _parts() -> Iterator[Row]:
@@ -125,8 +152,5 @@ def _accelerated(device: str) -> Iterator[Row]:
 
     yield _against(f"training step, colour, {device}", mine.train, theirs.train)
     yield _against(f"training step, colour, {device}, bfloat16", bfloat16(mine.train), bfloat16(theirs.train))
-    assert isinstance(mine.net, HVAE)
-    with torch._dynamo.config.patch(recompile_limit=256):  # all cells are one piece of code to it
-        for cell in mine.net.cells:
-            cell.compile()
+    with _compiling(mine):
         yield _against(f"training step, colour, {device}, bfloat16, compiled cells", bfloat16(mine.train), bfloat16(theirs.train))

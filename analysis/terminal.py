@@ -17,6 +17,7 @@ from multires.training import Evaluated, Record, Step, processes
 
 Item = TypeVar("Item")
 STYLES = {"supported": "green", "not supported": "bold red", "skipped": "yellow"}
+LONG = 60.0  # seconds of a claim
 PLAIN_WIDTH = 132  # where standard output is a file or a pipe
 
 
@@ -28,6 +29,15 @@ def stderr() -> Console:
 def progress(items: Iterable[Item], total: int | None, doing: str) -> Iterator[Item]:
     """Pass items on with a bar on standard error; silent where that is no terminal."""
     return iter(track(items, doing, total, console=stderr(), transient=True, disable=not sys.stderr.isatty()))
+
+
+def claims_progress(results: Iterable[Result], total: int) -> Iterator[Result]:
+    """Pass results on with a bar; where there is no terminal, with a line for each claim that took long."""
+    for number, result in enumerate(progress(results, total, "verifying"), 1):
+        if result.seconds > LONG and not sys.stderr.isatty():
+            said = f"{result.claim.id}: {result.verdict}, {result.seconds:.0f} s, {number} of {total}"
+            print(said, file=sys.stderr, flush=True)
+        yield result
 
 
 def training_progress(records: Iterable[Record], total: int, doing: str = "training") -> Iterator[Record]:

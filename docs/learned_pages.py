@@ -5,29 +5,35 @@ from pathlib import Path
 
 RECORD = Path(__file__).parent / "record" / "evidence.json"
 MEANING = {
-    "E1": "So the norm of the state does grow with depth, and time can be read from the state. But growth is no sign of training: an"
-    " untrained network's states are random walks, whose norm grows as surely, and at all steps the norms of its channels tell the time"
-    " too. After training the channels' means tell it as well, at all steps and within resolutions. An untrained network has biases of"
-    " zero, and any others would give each cell's states a mean of their own: what the means show was not separated from that.",
+    "E1": "So the norm of the state does grow with depth, and time can be read from the state. But neither is a sign of training: an"
+    " untrained network's states are random walks, whose norm grows as surely. Their channels' means tell no time, as its biases are"
+    " zero; with biases and starts as large as those learned, in any order, each cell's states have a mean of their own, and the same"
+    " read-outs find the time in an untrained network too, at all steps and within resolutions.",
     "E2": "So three seeds cannot tell whether normalising the state costs likelihood after this short a training: the interval reaches to"
-    " either side. The control only compares seeds of the network that is not normalised: its interval is symmetric about zero, so that"
-    " it fails whatever normalising does. Normalising does not take time from the network altogether: the learned start of each"
-    " resolution is added to the state after it was normalised. [All runs](hvae-studies.md), over all test images.",
+    " either side. Nor does the control, another change of the cells at equal depth, surely cost or save. Normalising does not take"
+    " time from the network altogether: the learned start of each resolution is added to the state after it was normalised."
+    " [All runs](hvae-studies.md), over all test images.",
     "E3": "So one cell a resolution, repeated five times, does better than three cells of its own with twice as many parameters, and takes"
-    " 16 steps in time instead of 10 for it, each of which costs time; at equal depth neither is surely the better. The interval is over"
-    " five seeds of which two were trained after three had not been enough, and takes no account of that second look. The control shares"
-    " no cell, but also takes fewer steps. This is MNIST at 16 x 16 after a short training, and not the state of the art; on the digits"
-    " it is not supported. [All runs](hvae-studies.md), over all test images; there is also how the pair came to have five seeds.",
-    "E4": "So samples have a lower ELBO than images, at every temperature tried, and an image comes back as far as its own latents are"
-    " given. The ELBO is a bound whose encoder has only seen images, and may be looser for samples: that they are less likely is not"
-    " shown. Nor is that every latent helps, only that none surely harms. Whether the scheme is stiff near the point mass, as D6 says of"
-    " known processes, is another question; gains and gradients are shown for four samples, and not judged.",
+    " 16 steps in time instead of 10 for it, each of which costs time; at equal depth neither is surely the better. Depth alone does not"
+    " do it: cells of their own that are narrower, as deep and with a few per cent more parameters than the shared ones, surely cost"
+    " more than those, though not surely more than own cells of full width. The interval is over five seeds of which two were trained"
+    " after three had not been enough; its level allows for both looks. This is MNIST at 16 x 16 after a short training, and not the"
+    " state of the art; on the digits it is not supported. [All runs](hvae-studies.md), over all test images; there is also how the"
+    " pair came to have five seeds.",
+    "E4": "So samples have a lower ELBO than images; pixels that are drawn as theirs are, but from images' own latents, have not, so it is"
+    " the latents that make the difference. The ELBO is a bound whose encoder has only seen images; more draws raise it a little more"
+    " for samples than for images, which is a small part of the difference, but how far below the likelihood it still is was not"
+    " measured. An image comes back as far as its own latents are given: no further latent takes what is decoded away from it. Whether"
+    " the scheme is stiff near the point mass, as D6 says of known processes, is another question; gains and gradients are shown for"
+    " four samples, and not judged.",
     "E5": "So the states carry the Haar approximations better than those of any other basis at 4 x 4, 8 x 8 and 16 x 16, though the"
-    " coarser, the less of them. But so do an untrained network's states, at 4 x 4 and 8 x 8 even more of them. That is likely the"
-    " architecture's doing, as embedding by nearest neighbours is Haar's synthesis; no network that embeds otherwise was trained.",
-    "E6": "So the likelihood stays within the bound around r' = r. But with steps of full length, which take more or less time than there"
-    " is, it is not surely outside of it: for these networks, images and numbers of steps the check cannot tell a law in time from"
-    " insensitivity or noise.",
+    " coarser, the less of them; states of another image carry none. But an untrained network's states do so as well, at 4 x 4 and 8 x 8"
+    " even more. That is likely the architecture's doing, as embedding by nearest neighbours is Haar's synthesis; no network that embeds"
+    " otherwise was trained.",
+    "E6": "So the likelihood stays within the bound around r' = r, surely so, as the networks that are compared share their noise. But so it"
+    " does with steps of full length, which take more or less time than there is: this network minds either too little for a bound of"
+    " 5 % to tell them apart. In the mean steps of full length change it more than those of the right length, for each number of steps"
+    " that was tried.",
 }
 
 

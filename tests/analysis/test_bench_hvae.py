@@ -11,6 +11,7 @@ from analysis import bench_hvae, hvae_work
 from analysis.cli import main
 from analysis.peak import peak_mib
 from analysis.undone import IN_SAMPLING, UNDONE, within
+from multires.cells import Cell
 from multires.hvae_configs import HVAE_PRESETS, Resolution
 
 LEVELS = (Resolution(8, 1, 2, 8), Resolution(4, 1, 1, 8))
@@ -31,6 +32,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    compiled: list[Cell] = []
+    monkeypatch.setattr(Cell, "compile", lambda cell: compiled.append(cell))  # it would take half a minute
+    monkeypatch.setattr(bench_hvae.shutil, "which", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     threads = torch.get_num_threads()
     with pytest.raises(SystemExit) as stopped:
@@ -40,7 +44,9 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert torch.channels_last != torch.contiguous_format
     rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
     timed = [row for row in rows if row["ratio"] is not None]
-    assert [row["case"] for row in timed] == [f"{case}, colour, batch 2" for case in hvae_work.CASES]
+    cases = [*(f"{case}, colour" for case in hvae_work.CASES), "sampling, colour, compiled cells"]
+    assert [row["case"] for row in timed] == [f"{case}, batch 2" for case in cases]
+    assert len(compiled) == len(set(compiled)) == 3  # every cell of one network
     for row in timed:
         assert row["ratio"] == pytest.approx(row["peers"]["plain"] / row["ours_s"])
     values = {row["case"]: row["value"] for row in rows if row["ratio"] is None}

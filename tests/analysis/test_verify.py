@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import evidence
+from analysis import evidence, terminal
 from analysis.cli import main
 
 KEYS = {"id", "verdict", "measured", "bound", "control", "seconds"}
@@ -98,6 +98,18 @@ def test_table_and_last_line(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert lines[-2].startswith("1 of 1 claims supported")
     assert lines[-1] == f"report: {tmp_path / 'new' / 'folder' / 'report.html'}"
     assert captured.err == ""
+
+
+def test_a_log_names_each_claim_that_took_long(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "LONG", 0.0)
+    assert verify("b4", "b5", "--data", "digits", "--out", str(tmp_path)) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"\d+ s", "N s", line) for line in lines] == [
+        "B4: supported, N s, 1 of 2",
+        "B5: supported, N s, 2 of 2",
+    ]
 
 
 def test_a_claim_that_does_not_hold_is_named(
