@@ -111,6 +111,8 @@ def _remedies(rows: list[dict[str, Any]]) -> str:
 
 ABOUT = {"sharing-remedies": "Names: " + "; ".join(f"`{name}`, {about}" for name, about in remedies.ABOUT.items()) + "."}
 """What a study's names mean beyond those of the introduction."""
+
+
 def _depth(rows: list[dict[str, Any]]) -> str:
     """What the network that shares nothing costs beside the one as deep and about as small that does."""
     of = {row["network"]: row for row in rows}

@@ -118,7 +118,8 @@ class Cell(nn.Module):
 
     def __init__(self, config: HVAEConfig, width: int, size: int) -> None:
         super().__init__()
-        self.config, inner = config, int(width * config.bottleneck)
+        share = config.bottleneck if config.cell_bottleneck is None else config.cell_bottleneck
+        self.config, inner = config, int(width * share)
         self.posterior = Bottleneck(2 * width, inner, 2 * config.latents, size)
         self.prior = Bottleneck(width, inner, 2 * config.latents + width, size)
         self.projection = Pointwise(config.latents, width)

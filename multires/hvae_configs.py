@@ -52,6 +52,8 @@ class HVAEConfig:
     """Channels of the noise of a step."""
     bottleneck: float = 0.25
     """Inner channels of a block, as a share of its width."""
+    cell_bottleneck: float | None = None
+    """The same for the blocks of cells, where it is not the encoder's."""
     likelihood: Literal["bernoulli", "logistic-mixture"] = "bernoulli"
     """Of a pixel given the last state: Bernoulli of two values, or a mixture of logistics discretised to 256."""
     mixtures: int = 10
@@ -80,9 +82,10 @@ class HVAEConfig:
         for name, least in (("channels", 1), ("width", 1), ("latents", 1), ("mixtures", 1), ("border", 0), ("no_bias_above", 0)):
             if getattr(self, name) < least:
                 raise MultiresError(f"{name} = {getattr(self, name)}: must be {least} or more")
-        for name in ("bottleneck", "std"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise MultiresError(f"{name} = {getattr(self, name)}: must be positive and finite")
+        for name in ("bottleneck", "cell_bottleneck", "std"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise MultiresError(f"{name} = {value}: must be positive and finite")
         if not math.isfinite(self.mean):
             raise MultiresError(f"mean = {self.mean}: must be finite")
         if self.likelihood == "logistic-mixture" and self.channels not in (1, 3):
@@ -91,8 +94,10 @@ class HVAEConfig:
             raise MultiresError(f"border = {self.border}: leaves no pixel of {self.resolutions[0].size}")
         groups: dict[str, tuple[int, bool]] = {}
         for r in self.resolutions:
-            if int(self.width_at(r) * self.bottleneck) < 1:
-                raise MultiresError(f"bottleneck = {self.bottleneck}: leaves no inner channel of {self.width_at(r)}")
+            for name in ("bottleneck", "cell_bottleneck"):
+                value = getattr(self, name)
+                if value is not None and int(self.width_at(r) * value) < 1:
+                    raise MultiresError(f"{name} = {value}: leaves no inner channel of {self.width_at(r)}")
             shape = (self.width_at(r), r.size > 2)
             if r.group is not None and groups.setdefault(r.group, shape) != shape:
                 raise MultiresError(

@@ -78,6 +78,8 @@ def test_impossible_resolutions(fields: dict[str, Any], reason: str) -> None:
         ({"border": 4}, "border = 4: leaves no pixel of 8"),
         ({"bottleneck": 0.0}, "bottleneck = 0.0: must be positive"),
         ({"bottleneck": 0.01}, "bottleneck = 0.01: leaves no inner channel of 32"),
+        ({"cell_bottleneck": 0.0}, "cell_bottleneck = 0.0: must be positive"),
+        ({"cell_bottleneck": 0.01}, "cell_bottleneck = 0.01: leaves no inner channel of 32"),
         ({"std": float("inf")}, "std = inf"),
         ({"mean": float("nan")}, "mean = nan"),
         ({"likelihood": "gauss"}, "likelihood: expected 'bernoulli' or 'logistic-mixture', found 'gauss'"),
