@@ -55,9 +55,13 @@ class Readouts:
 
 
 class Clock:
-    """Growth of the norm and read-outs of time; with a generator, times are shuffled within each image: the control."""
+    """Growth of the norm and read-outs of time.
 
-    def __init__(self, hvae: HVAE, shuffle: torch.Generator | None = None) -> None:
+    As controls, with a generator times are shuffled within each image, and turned, those of each resolution are one step late, the
+    first one last, alike for all images: read-outs that find these as well tell steps apart, in whatever order.
+    """
+
+    def __init__(self, hvae: HVAE, shuffle: torch.Generator | None = None, *, turned: bool = False) -> None:
         n = hvae.config.steps
         self._channels = min(hvae.config.width_at(r) for r in hvae.config.resolutions)
         self._times = torch.arange(1, n + 1, dtype=torch.float64) / n
@@ -67,6 +71,9 @@ class Clock:
         groups = [list(group) for _, group in groupby(range(n), lambda k: hvae.timetable[k].resolution)]
         self._groups = {"all": [list(range(n))], "within": [group for group in groups if len(group) > 1]}
         self._scopes = [scope for scope, each in self._groups.items() if each]
+        if turned:
+            for group in groups:
+                self._times[group] = self._times[group].roll(1)
         self._readouts = {(k, s): Readouts(self._groups[s], self._times) for k in KINDS for s in self._scopes}
 
     def _labels(self, count: int, scope: str) -> Tensor:

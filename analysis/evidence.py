@@ -48,7 +48,7 @@ class Check:
         """How much of the bound is used; above 1 the check fails."""
         if math.isnan(self.measured):
             return math.inf
-        return self.measured / self.bound if self.bound else (0.0 if self.measured == 0 else math.inf)
+        return self.measured / self.bound if self.bound else (0.0 if self.holds else math.inf)
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,15 @@ def mean(values: Tensor, level: float = LEVEL) -> np.ndarray:
     return float(x.mean()) + np.array([0, -half, half])
 
 
-def ratio(x: Tensor, y: Tensor, level: float = LEVEL) -> np.ndarray:
-    r"""(Ratio, low, high): $\bar x / \bar y$ of values of shape (images,), paired; its interval is to first order."""
-    value = float(x.double().mean() / y.double().mean())
-    return value + mean((x.double() - value * y.double()) / float(y.double().mean()), level)
+def ratio(x: Tensor, y: Tensor, level: float = LEVEL, *, paired: bool = True) -> np.ndarray:
+    r"""(Ratio, low, high): $\bar x / \bar y$ of values of shape (images,), of the same images where paired; to first order."""
+    x, unit = x.double(), float(y.double().mean())
+    value = float(x.mean()) / unit
+    if paired:
+        return value + mean((x - value * y.double()) / unit, level)
+    ends = [mean(x / unit, level), mean(value * y / unit, level)]
+    half = math.hypot(*(end[2] - end[0] for end in ends))
+    return value + np.array([0, -half, half])
 
 
 class Nats:

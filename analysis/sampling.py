@@ -26,14 +26,22 @@ def counts(hvae: HVAE) -> list[int]:
 
 
 @torch.no_grad()
-def given_first(hvae: HVAE, images: Tensor, seed: int) -> Iterator[Tensor]:
-    """The mean image decoded with the first K latents inferred from images, for each K of `counts`: (batch, channel, n, n)."""
-    x = images.to(next(hvae.parameters()).device)
-    inferred = [step.latent for step in hvae.integrate(len(x), hvae.encode(x), generator=torch.Generator().manual_seed(seed))]
+def given_first(hvae: HVAE, images: Tensor, seed: int, last_of: Tensor | None = None) -> Iterator[Tensor]:
+    """The mean image decoded with the first K latents inferred from images, for each K of `counts`: (batch, channel, n, n).
+
+    The last of the K is inferred from the images `last_of`, where they are given.
+    """
+    inferred, others = (_latents(hvae, each, seed) for each in (images, images if last_of is None else last_of))
     for count in counts(hvae):
         generator = torch.Generator().manual_seed(seed + 1)
-        *_, last = hvae.integrate(len(x), latents=inferred[:count], generator=generator)
+        given = [*inferred[: max(count - 1, 0)], *others[max(count - 1, 0) : count]]
+        *_, last = hvae.integrate(len(images), latents=given, generator=generator)
         yield framed(hvae, hvae.likelihood.mean(hvae.decode(last.state)))
+
+
+def _latents(hvae: HVAE, images: Tensor, seed: int) -> list[Tensor]:
+    x = images.to(next(hvae.parameters()).device)
+    return [step.latent for step in hvae.integrate(len(x), hvae.encode(x), generator=torch.Generator().manual_seed(seed))]
 
 
 def errors(hvae: HVAE, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -45,9 +53,23 @@ def errors(hvae: HVAE, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     others = images.roll(-1, 0)
     for number, (part, other) in enumerate(zip(images.split(BATCH), others.split(BATCH), strict=True)):
         given = torch.stack([hvae.crop(x).cpu() for x in given_first(hvae, part, seed + 2 * number)], 1)
-        found.append([(given - hvae.crop(x)[:, None]).square().flatten(2).mean(2).sqrt() for x in (part, other)])
+        found.append([_distances(hvae, given, x) for x in (part, other)])
     own, of_others = (torch.cat(parts) for parts in zip(*found, strict=True))
     return own, of_others
+
+
+def misled(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
+    r"""$\|x_K - x\|$ as `errors` has it, but the last of K latents is that of the image after x: of shape (images, K), K > 0."""
+    found = []
+    others = images.roll(-1, 0)
+    for number, (part, other) in enumerate(zip(images.split(BATCH), others.split(BATCH), strict=True)):
+        decoded = list(given_first(hvae, part, seed + 2 * number, last_of=other))[1:]
+        found.append(_distances(hvae, torch.stack([hvae.crop(x).cpu() for x in decoded], 1), part))
+    return torch.cat(found)
+
+
+def _distances(hvae: HVAE, given: Tensor, images: Tensor) -> Tensor:
+    return (given - hvae.crop(images)[:, None]).square().flatten(2).mean(2).sqrt()
 
 
 @torch.no_grad()

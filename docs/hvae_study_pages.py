@@ -20,8 +20,8 @@ INTRODUCTION = """# Studies of HVAEs
 
 Written by `docs/generate.py` from what `multires study NAME --json analysis/records/NAME.json` measured on the finished runs. All networks of a
 study have one training, but where a name says otherwise. `own-k` takes k steps at each resolution but the coarsest with cells of their own,
-`shared-r` takes r with one cell for each resolution, `normalised-k` is `own-k` with its state normalised after each step, `narrow-k` is `own-k` with half the
-inner width. NLL is -ELBO over all
+`shared-r` takes r with one cell for each resolution, `normalised-k` is `own-k` with its state normalised after each step, `narrow-k` is `own-k` with cells
+that are narrower inside. NLL is -ELBO over all
 test images, in nats, the mean over seeds with its 95 % t-interval; what it is over that of {plain} is paired seed by seed.
 Steps a second are measured on two threads of one machine, one step of each network after another; the memory of a training step is what it
 takes above the network's.
@@ -73,8 +73,9 @@ def _second_look(rows: list[dict[str, Any]]) -> str:
     return (
         f"{of} was first trained with {first} seeds, as all others were. It was below {over} with {sum(d < 0 for d in differences)} of them,"
         f" but the interval of the difference was {low:+.2f} to {high:+.2f}. Only then, having seen that, were more seeds trained, of this"
-        " pair alone; the verdict of E3 rests on all of them. That was a second look, so its interval there is of 97.5 %: one of 95 % lies"
-        " wholly on the wrong side with a chance of 2.5 %, and two of them with 5 % at most. On the digits, with three seeds, E3 is not supported; the last section looks into"
+        " pair alone; the verdict of E3 rests on all of them. That was a second look, so its interval there is of 97.5 %, not 95 %: under the"
+        " first look sharing would have been called no worse by chance in 2.5 % of cases, under the second in 1.25 %, in 3.75 % by either."
+        " On the digits, with three seeds, E3 is not supported; the last section looks into"
         " that. The weights that ship are of an earlier run of the same command, on another day: no NLL of theirs differs by more than"
         f" {_apart(rows):.3f} nats from those here.\n"
     )
@@ -118,9 +119,10 @@ def _depth(rows: list[dict[str, Any]]) -> str:
     of = {row["network"]: row for row in rows}
     differences = seeds.over(of["narrow-5"], of["shared-5"])
     return (
-        f"Beside shared-5, which has {1 - of['shared-5']['parameters'] / of['narrow-5']['parameters']:.0%} fewer parameters, narrow-5 costs"
-        f" {seeds.with_interval(differences, '+.2f')} nats, paired. It was trained when the pair was known, as a control for it: own-1,"
-        " which is as small and shares nothing, is also shallower.\n"
+        f"Beside shared-5, which has the same encoder and {1 - of['shared-5']['parameters'] / of['narrow-5']['parameters']:.0%} fewer"
+        f" parameters, narrow-5 costs {seeds.with_interval(differences, '+.2f')} nats, paired. It was trained when the pair was known, as a"
+        " control for it: own-1, which is as small and shares nothing, is also shallower. A network whose encoder was narrowed as well"
+        " was tried first, with the same outcome beside shared-5.\n"
     )
 
 

@@ -8,9 +8,10 @@ MEANING = {
     "E1": "So the norm of the state does grow with depth, and time can be read from the state. But neither is a sign of training: an"
     " untrained network's states are random walks, whose norm grows as surely. Their channels' means tell no time, as its biases are"
     " zero; with biases and starts as large as those learned, in any order, each cell's states have a mean of their own, and the same"
-    " read-outs find the time in an untrained network too, at all steps and within resolutions.",
+    " read-outs find the time in an untrained network too. Nor is what they find an order: within resolutions they read as well from the"
+    " trained network a time that is one step late at every step but the first, which is last, so they tell steps apart.",
     "E2": "So three seeds cannot tell whether normalising the state costs likelihood after this short a training: the interval reaches to"
-    " either side. Nor does the control, another change of the cells at equal depth, surely cost or save. Normalising does not take"
+    " either side. Nor does it surely cost more than another change of the cells at equal depth, the control. Normalising does not take"
     " time from the network altogether: the learned start of each resolution is added to the state after it was normalised."
     " [All runs](hvae-studies.md), over all test images.",
     "E3": "So one cell a resolution, repeated five times, does better than three cells of its own with twice as many parameters, and takes"

@@ -65,18 +65,19 @@ CAPTIONS = {
     "D6": "Left: from a point mass the constant is 1/t, from a spread start it is bounded. Middle and right: what cells of an HVAE"
     " do, whatever that is; lines are medians, bands all samples, dotted lines changes of resolution.",
     "E1": "Left: the norm from step to step, the median and 90 % of images. Right: what is missing of a perfect"
-    " correlation with depth, and of the time read from the states; the trained network has to lie"
-    " left of the line, everything else right of it; where an untrained mark lies left of it, the time is there without training.",
-    "E2": "normalised-3, above zero: the network whose state is normalised is the worse one. shared-3: another change of the"
-    " cells, which leaves the state its size.",
+    " correlation with depth, and of the time read from the states of held-out images, drawn at 0.0001 or more; the trained network"
+    " has to lie left of the line, everything else right of it: where a control lies left of it, that is no sense of time.",
+    "E2": "normalised-3 above zero: the network whose state is normalised is the worse one. shared-3: another change of the cells,"
+    " which leaves the state its size; normalised-3 over it, the control, has to lie above zero too.",
     "E3": "At or below zero: no worse than three cells of its own at each resolution. shared-r: one cell repeated r times there;"
-    " narrow-5: as deep as shared-5 and about as small, without sharing. Intervals over five seeds are of 97.5 %, others of 95 %.",
+    " narrow-5: as deep as shared-5 and about as small, without sharing; over shared-5, the control, it has to lie above zero."
+    " Intervals over five seeds are of 97.5 %, others of 95 %.",
     "E4": "Above: from left to right an image tells more of its latents; what is not told is drawn, on the same noise. Below left:"
     " colder samples vary less. Right: how near samples come to the image, their ELBO beside that of"
     " images and of pixels drawn from images' own latents, and how much steps amplify.",
     "E5": "Rows: steps. Columns: bases. Outlined: the basis whose approximations of the decoded image the state carries best.",
-    "E6": "Circles: the same time in more or fewer steps; they have to stay in the grey band. Diamonds: as many of full length,"
-    " which have to leave it. Bands: intervals, paired by image.",
+    "E6": "Circles: the same time in more or fewer steps; with one more and one fewer they have to stay in the grey band."
+    " Diamonds: as many of full length, which have to leave it. Bands: 95 % intervals, paired by image.",
     "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis import seeds
 from analysis.evidence import Evidence
 from analysis.figures.layout import legend, panels
-from analysis.figures.style import BLUE, GREEN, GREY, MARKS, ORANGE, PANEL, RED
+from analysis.figures.style import BLUE, GREEN, GREY, MARKS, ORANGE, PANEL, PURPLE, RED
 from multires.errors import MultiresError
 
 
@@ -64,7 +64,7 @@ def paired(rows: list[dict[str, Any]]) -> Figure:
 
 
 def costs(evidence: Evidence) -> Figure:
-    """E2, E3: -ELBO of each network, seed by seed, and what each costs over the first with its interval over seeds."""
+    """E2, E3: -ELBO of each network, seed by seed, and what each costs over the first, with intervals; the control comes last."""
     a = evidence.arrays
     labels = [name.removeprefix("nll ") for name in a if name.startswith("nll ")]
     names = [f"{label}\n{int(a[f'parameters {label}']):,}" for label in labels]
@@ -79,12 +79,15 @@ def costs(evidence: Evidence) -> Figure:
     each.set(
         xlabel="parameters", ylabel="-ELBO, nats an image", title="lines join networks of one seed", xlim=(-0.4, len(labels) - 0.6)
     )
-    for at, (label, color) in enumerate(zip(labels[1:], (ORANGE, GREEN, RED), strict=False)):
-        low, high = a[f"over {label}"]
-        differences = [x - y for x, y in zip(a[f"nll {label}"], a[f"nll {labels[0]}"], strict=False)]
-        over.plot([at, at], [low, high], "-", color=color, lw=5, alpha=0.3, solid_capstyle="butt")
+    (control,) = (name.removeprefix("control ") for name in a if name.startswith("control "))
+    intervals = {label: a[f"over {label}"] for label in labels[1:]} | {control: a[f"control {control}"]}
+    colors = (*(ORANGE, GREEN, RED)[: len(labels) - 1], PURPLE)
+    for at, ((name, ends), color) in enumerate(zip(intervals.items(), colors, strict=True)):
+        label, _, other = name.partition(" over ")
+        differences = [x - y for x, y in zip(a[f"nll {label}"], a[f"nll {other or labels[0]}"], strict=False)]
+        over.plot([at, at], ends, "-", color=color, lw=5, alpha=0.3, solid_capstyle="butt")
         over.plot([at] * len(differences), differences, MARKS[color], color=color)
     over.axhline(0, color=GREY, lw=0.8)
-    over.set_xticks(range(len(labels) - 1), labels[1:])
-    over.set(ylabel=f"nats more than {labels[0]}", title="bars: interval of the mean", xlim=(-0.5, len(labels) - 1.5))
+    over.set_xticks(range(len(intervals)), [name.replace(" over ", "\nover ") for name in intervals])
+    over.set(ylabel="nats more", title=f"over {labels[0]} or as named; bars: interval", xlim=(-0.5, len(intervals) - 0.5))
     return figure

@@ -54,6 +54,24 @@ def test_a_state_that_drifts_has_its_norm_and_tells_the_time() -> None:
 
 
 @pytest.mark.claim("E1")
+def test_times_one_step_late_cannot_be_read_where_states_have_an_order_but_can_where_they_are_merely_told_apart() -> None:
+    hvae, images = drifting(), torch.rand(20, 1, 8, 8, dtype=torch.float64).round()
+    ordered = Clock(hvae, turned=True)
+    assert sum(inference.read(hvae, images, 0, [ordered])) == 20
+    found = ordered.found()
+    # 2, 3, 1 read as 1, 2, 3: the correlation is -1/2
+    assert found["unexplained means within"] == pytest.approx([0.75] * 3, abs=1e-6)
+    assert found["unexplained means all"][0] > 0.1
+
+    apart = Clock(HVAE(CONFIG), turned=True)
+    ones = torch.eye(7, dtype=torch.float64)
+    widths = (6, 6, 6, 6, 4, 4, 4)
+    for held_out in (False, True):
+        apart.update(shown([ones[k % 3, :width].expand(9, width)[..., None, None] for k, width in enumerate(widths)], held_out))
+    assert apart.found()["unexplained means within"] == pytest.approx([0] * 3, abs=1e-6)
+
+
+@pytest.mark.claim("E1")
 def test_noise_tells_no_time_and_a_random_walk_grows_without_telling_it_in_its_means() -> None:
     generator = torch.Generator().manual_seed(0)
 

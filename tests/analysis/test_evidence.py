@@ -18,7 +18,8 @@ FAILING, PASSING = Control("failing", 0.5, 1e-3), Control("passing", 1e-16, 1e-3
 
 
 @pytest.mark.parametrize(
-    ("measured", "bound", "holds"), [(0, 0, True), (1, 1, True), (1.1, 1, False), (math.nan, 1, False), (math.inf, 1, False)]
+    ("measured", "bound", "holds"),
+    [(0, 0, True), (-0.1, 0, True), (0.1, 0, False), (1, 1, True), (1.1, 1, False), (math.nan, 1, False), (math.inf, 1, False)],
 )
 def test_a_check_holds_at_its_bound_and_not_for_nan(measured: float, bound: float, holds: bool) -> None:
     assert Check("", measured, bound).holds is holds
