@@ -18,7 +18,8 @@ from multires.configs import TrainingConfig
 from multires.hvae_configs import HVAE_PRESETS, HVAEConfig, HVAERun, Resolution
 
 SEEDS = (0, 1, 2)
-PAIR, PAIR_SEEDS = (PLAIN, "shared-5"), (*SEEDS, 3, 4)  # at the small size: three leave an interval as wide as what it is about
+PAIR, ITS_CONTROL = (PLAIN, "shared-5"), "narrow-5"  # of claim E3
+PAIR_SEEDS = (*SEEDS, 3, 4)  # at the small size: three leave an interval as wide as what it is about
 OWN, REPEATED = (3, 1, 2, 4), (3, 5, 2, 10)  # the runs that claims compare come first
 NORMALISED = 3
 DEEP = 5  # steps a resolution of the network that claim E3 is about, and of its control
@@ -68,7 +69,7 @@ def with_steps(run: HVAERun, steps: int, shared: bool, normalise: bool = False) 
 
 def seeds(size: str, label: str) -> tuple[int, ...]:
     """The seeds of a network, the same ones first."""
-    return PAIR_SEEDS if size == "small" and label in PAIR else SEEDS
+    return PAIR_SEEDS if size == "small" and label in (*PAIR, ITS_CONTROL) else SEEDS
 
 
 def with_seeds(run: HVAERun, label: str, seeds: tuple[int, ...]) -> dict[str, Run]:
