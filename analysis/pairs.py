@@ -12,7 +12,7 @@ from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
 
 SIZES = ("small", "digits")
-DRAWS = 2
+DRAWS, BATCH = 2, 64  # larger ones leave the cache
 
 
 @cache
@@ -49,6 +49,6 @@ def nll(size: str, label: str, images: int | None) -> Tensor:
         net, _ = network(size, label, seed)
         test = _test_images(size)[:images]
         first = hvae_runs.TEST_SEED + 1 + DRAWS * seed  # that of the test images themselves is not used again
-        draws = [torch.cat([-part.elbo for part in bounds.bounds(net, test, 0, first + draw)]) for draw in range(DRAWS)]
+        draws = [torch.cat([-part.elbo for part in bounds.bounds(net, test, 0, first + draw, BATCH)]) for draw in range(DRAWS)]
         found.append(torch.stack(draws).double().mean(0))
     return torch.stack(found)

@@ -122,9 +122,9 @@ def test_each_seed_has_noise_of_its_own_that_no_test_image_was_drawn_with(monkey
     used: list[int] = []
     measure = pairs.bounds.bounds
 
-    def watched(hvae: HVAE, images: Tensor, draws: int, seed: int) -> Iterator[Bounds]:
+    def watched(hvae: HVAE, images: Tensor, draws: int, seed: int, batch: int) -> Iterator[Bounds]:
         used.append(seed)
-        return measure(hvae, images, draws, seed)
+        return measure(hvae, images, draws, seed, batch)
 
     monkeypatch.setattr(pairs.bounds, "bounds", watched)
     pairs.nll.cache_clear()
