@@ -29,7 +29,7 @@ bench: $(VENV)/installed-dev
 
 # train, evaluate and ship the reference HVAEs; on a GPU with LAUNCH='accelerate launch --mixed_precision bf16' OPTIONS='--steps ...'
 OUT ?= runs/reference
-DRAWS ?= 5
+DRAWS ?= 50
 reference: $(VENV)/installed
 	@for preset in digits mnist mnist-shared fashion-mnist fashion-mnist-shared; do \
 	  run=$(OUT)/$$preset; \
