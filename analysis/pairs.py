@@ -12,7 +12,7 @@ from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
 
 SIZES = ("small", "digits")
-DRAWS, BATCH = 2, 64  # larger ones leave the cache
+DRAWS, BATCH = 2, 512  # of small networks, whose overhead smaller batches would not hide
 
 
 @cache
