@@ -1,6 +1,5 @@
 """Claims E1 and E5: what the states of a trained HVAE tell, on test images, beside those of the same network untrained."""
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -19,29 +18,23 @@ SOME = 0.9  # what may be unexplained of an approximation that is carried at all
 Network = Literal["trained", "untrained", "biased"]
 
 
-@dataclass(frozen=True)
-class Found:
-    """What one pass over the test images gives to both claims; shuffled, turned and permuted are their controls."""
-
-    time: Arrays
-    shuffled: Arrays
-    turned: Arrays
-    bases: Arrays
-    permuted: Arrays
-
-
 @cache
-def _inferred(which: Network, seed: int, full: bool) -> Found:
+def _inferred(which: Network, seed: int, full: bool) -> dict[str, Arrays]:
+    """What one pass over the test images gives to both claims; of the trained network with shuffled and wrong times and images."""
     _, hvae, run, images = reference.reference()
     net = hvae if which == "trained" else reference.untrained(run)
     if which == "biased":
         reference.bias(net, hvae, seed)
-    clocks = (Clock(net), Clock(net, torch.Generator().manual_seed(seed + 1)), Clock(net, turned=True))
-    bases = (Bases(net, last=True), Bases(net, last=True, permuted=True))
-    readers = (*clocks, *bases)
-    for _ in inference.read(net, images if full else images[: reference.FIRST], seed, readers):
+    readers: dict[str, Clock | Bases] = {"time": Clock(net)}
+    if which != "biased":
+        readers["bases"] = Bases(net, last=True)
+    if which == "trained":
+        readers["shuffled"] = Clock(net, torch.Generator().manual_seed(seed + 1))
+        readers["turned"] = Clock(net, turned=True)
+        readers["permuted"] = Bases(net, last=True, permuted=True)
+    for _ in inference.read(net, images if full else images[: reference.FIRST], seed, list(readers.values())):
         pass
-    return Found(*(reader.found() for reader in readers))
+    return {name: reader.found() for name, reader in readers.items()}
 
 
 def _named(label: str, arrays: Arrays) -> Arrays:
@@ -73,25 +66,25 @@ def e1(context: Context) -> Evidence:
     trained = _inferred("trained", context.seed, context.full)
     untrained = _inferred("untrained", context.seed, context.full)
     biased = _inferred("biased", context.seed, context.full)
-    checks = [Check(f"{what}, 95 %", value, STRONG) for what, value in _missing(trained.time, 2).items()]
+    checks = [Check(f"{what}, 95 %", value, STRONG) for what, value in _missing(trained["time"], 2).items()]
     controls = [
         Control(f"{what}, 95 %: {label}", value, STRONG)
         for label, found in (
-            ("untrained", untrained.time),
-            ("untrained, with shuffled biases", biased.time),
-            ("shuffled times", trained.shuffled),
-            ("times one step late within each resolution", trained.turned),
+            ("untrained", untrained["time"]),
+            ("untrained, with shuffled biases", biased["time"]),
+            ("shuffled times", trained["shuffled"]),
+            ("times one step late within each resolution", trained["turned"]),
         )
         for what, value in _missing(found, 1).items()
-        if found is not trained.turned or "R^2" in what  # the growth has its own order
+        if found is not trained["turned"] or "R^2" in what  # the growth has its own order
     ]
-    arrays = _named("trained", trained.time) | _named("untrained", untrained.time)
-    arrays |= _named("biased", biased.time) | _named("shuffled", trained.shuffled) | _named("turned", trained.turned)
+    arrays = _named("trained", trained["time"]) | _named("untrained", untrained["time"])
+    arrays |= _named("biased", biased["time"]) | _named("shuffled", trained["shuffled"]) | _named("turned", trained["turned"])
     arrays["sides"] = np.array(inference.sides(net))
-    return Evidence(checks, controls, arrays, f"{name}, {images_used(images, context):,} test images")
+    return Evidence(checks, controls, arrays, f"{name}, {_used(images, context):,} test images")
 
 
-def images_used(images: torch.Tensor, context: Context) -> int:
+def _used(images: torch.Tensor, context: Context) -> int:
     """How many test images there are to look at."""
     return len(images) if context.full else min(len(images), reference.FIRST)
 
@@ -109,23 +102,23 @@ def e5(context: Context) -> Evidence:
     name, _, _, images = reference.reference()
     trained = _inferred("trained", context.seed, context.full)
     untrained = _inferred("untrained", context.seed, context.full)
-    sides = trained.bases["basis sides"].tolist()
+    sides = trained["bases"]["basis sides"].tolist()
     what, left = "Haar over the best other basis", "unexplained by Haar"
-    checks = [Check(f"{what}, {side} x {side}, 95 %", _margin(trained.bases, k), 1) for k, side in enumerate(sides)]
-    checks += [Check(f"{left}, {side} x {side}, 95 %", float(trained.bases["high"][k, 0]), SOME) for k, side in enumerate(sides)]
+    checks = [Check(f"{what}, {side} x {side}, 95 %", _margin(trained["bases"], k), 1) for k, side in enumerate(sides)]
+    checks += [Check(f"{left}, {side} x {side}, 95 %", float(trained["bases"]["high"][k, 0]), SOME) for k, side in enumerate(sides)]
     # no doubt speaks for the control: estimates, not ends of intervals, and the resolution where Haar does worst
-    values = untrained.bases["unexplained"]
+    values = untrained["bases"]["unexplained"]
     controls = [Control(f"{what}, at its worst: untrained", float((values[:, 0] / values[:, 1:].min(1)).max()), 1)]
     controls += [
-        Control(f"{left}, {side} x {side}, 95 %: states of another image", float(trained.permuted["low"][k, 0]), SOME)
+        Control(f"{left}, {side} x {side}, 95 %: states of another image", float(trained["permuted"]["low"][k, 0]), SOME)
         for k, side in enumerate(sides)
     ]
-    arrays = _named("trained", trained.bases) | _named("untrained", untrained.bases)
+    arrays = _named("trained", trained["bases"]) | _named("untrained", untrained["bases"])
     said = "; ".join(
-        f"{side} x {side} " + ", untrained ".join(_ranked(found.bases, k) for found in (trained, untrained))
+        f"{side} x {side} " + ", untrained ".join(_ranked(found["bases"], k) for found in (trained, untrained))
         for k, side in enumerate(sides)
     )
-    note = f"{name}, {images_used(images, context):,} test images. Smallest unexplained fractions: {said}"
+    note = f"{name}, {_used(images, context):,} test images. Smallest unexplained fractions: {said}"
     return Evidence(checks, controls, arrays, note)
 
 
