@@ -93,16 +93,16 @@ def e3(context: Context) -> Evidence:
     deeper, equal, narrow = (costs.over(label, PLAIN) for label in (DEEPER, EQUAL, NARROW))
     unshared = costs.over(NARROW, DEEPER)
     share, count = costs.parameters(DEEPER) / costs.parameters(PLAIN), len(costs.nll(DEEPER))
-    sure = f"{100 * level(count):g} % over {count} seeds"
-    second = ", a second look after three had not been enough" if level(count) > seeds.LEVEL else ""
+    sure, second = f"{100 * level(count):g} % over {count} seeds", count > len(hvae_studies.SEEDS)
     return costs.evidence(
         [
             Check("share of the parameters", share, MOST_PARAMETERS, "float32"),
             Check(f"what sharing costs at most ({sure}), nats", deeper[1], 0.0, "float32"),
         ],
-        [Control("what sharing nothing, as deep and as small, costs more at least (95 % over seeds), nats", unshared[0], 0.0)],
+        [Control(f"what sharing nothing, as deep and as small, costs more at least ({sure}), nats", unshared[0], 0.0)],
         (PLAIN, EQUAL, DEEPER, NARROW),
         (NARROW, DEEPER),
-        f"nats over own cells: shared, deeper {_said(deeper)} ({sure}{second}); shared, as deep as those {_said(equal)};"
-        f" unshared, as deep and about as small as the first {_said(narrow)}, over the first {_said(unshared)}",
+        f"nats over own cells: shared, deeper {_said(deeper)}; shared, as deep as those {_said(equal)}; unshared, as deep and"
+        f" about as small as the first {_said(narrow)}, over the first {_said(unshared)}; 95 % over three seeds"
+        + (f", {sure}, a second look after three had not been enough" if second else ""),
     )
