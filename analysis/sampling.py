@@ -31,7 +31,8 @@ def given_first(hvae: HVAE, images: Tensor, seed: int, last_of: Tensor | None = 
 
     The last of the K is inferred from the images `last_of`, where they are given.
     """
-    inferred, others = (_latents(hvae, each, seed) for each in (images, images if last_of is None else last_of))
+    inferred = _latents(hvae, images, seed)
+    others = inferred if last_of is None else _latents(hvae, last_of, seed)
     for count in counts(hvae):
         generator = torch.Generator().manual_seed(seed + 1)
         given = [*inferred[: max(count - 1, 0)], *others[max(count - 1, 0) : count]]
