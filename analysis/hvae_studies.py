@@ -77,32 +77,29 @@ def with_seeds(run: HVAERun, label: str, seeds: tuple[int, ...]) -> dict[str, Ru
     return {f"{label}-{seed}": replace(run, training=replace(run.training, seed=seed)) for seed in seeds}
 
 
+def _grid(size: str, networks: dict[str, HVAERun]) -> dict[str, Run]:
+    """Each network once with each of its seeds; in one folder a run that several studies have is trained once."""
+    return {name: run for label, net in networks.items() for name, run in with_seeds(net, label, seeds(size, label)).items()}
+
+
 def _sharing(size: str) -> dict[str, Run]:
-    grid: dict[str, Run] = {}
+    networks: dict[str, HVAERun] = {}
     for k, r in zip(OWN, REPEATED, strict=True):
-        for label, steps, shared in ((f"own-{k}", k, False), (f"shared-{r}", r, True)):
-            grid |= with_seeds(with_steps(BASES[size], steps, shared), label, seeds(size, label))
-    return grid
+        networks |= {f"own-{k}": with_steps(BASES[size], k, False), f"shared-{r}": with_steps(BASES[size], r, True)}
+    return _grid(size, networks)
 
 
 def _norms(size: str) -> dict[str, Run]:
-    """The runs that are not normalised are those of the first study: in one folder they are trained once."""
-    networks = {f"own-{NORMALISED}": False, f"normalised-{NORMALISED}": True}
-    return {
-        name: run
-        for label, normalise in networks.items()
-        for name, run in with_seeds(with_steps(BASES[size], NORMALISED, False, normalise), label, seeds(size, label)).items()
-    }
+    own, normalised = (with_steps(BASES[size], NORMALISED, False, normalise) for normalise in (False, True))
+    return _grid(size, {PLAIN: own, f"normalised-{NORMALISED}": normalised})
 
 
 def _depth(size: str) -> dict[str, Run]:
-    """The pair of claim E3, whose runs are those of the first study, and one as deep and about as small that shares nothing."""
-    own, shared, deep = (
-        with_steps(BASES[size], steps, sharing) for steps, sharing in ((NORMALISED, False), (DEEP, True), (DEEP, False))
-    )
+    """The pair of claim E3, and a network as deep and about as small that shares nothing."""
+    deep = with_steps(BASES[size], DEEP, False)
     narrow = replace(deep, model=replace(deep.model, cell_bottleneck=NARROW))
-    networks = {PLAIN: own, f"shared-{DEEP}": shared, f"narrow-{DEEP}": narrow}
-    return {name: run for label, net in networks.items() for name, run in with_seeds(net, label, seeds(size, label)).items()}
+    own, shared = with_steps(BASES[size], NORMALISED, False), with_steps(BASES[size], DEEP, True)
+    return _grid(size, {PLAIN: own, f"shared-{DEEP}": shared, f"narrow-{DEEP}": narrow})
 
 
 SHARING: dict[str, Callable[[], dict[str, Run]]] = {size: partial(_sharing, size) for size in BASES}

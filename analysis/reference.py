@@ -36,6 +36,11 @@ def reference(candidates: tuple[str, ...] = CANDIDATES) -> tuple[str, HVAE, HVAE
     )
 
 
+def first(images: Tensor, full: bool, count: int = FIRST) -> Tensor:
+    """The test images that a claim looks at: the first so many, or all."""
+    return images if full else images[:count]
+
+
 def untrained(run: HVAERun) -> HVAE:
     """The same network before its first step."""
     return hvae_runs.fresh(run).eval()

@@ -51,9 +51,8 @@ def errors(hvae: HVAE, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     x_K is decoded with the first K latents of x, and y is the image after x.
     """
     found = []
-    others = images.roll(-1, 0)
-    for number, (part, other) in enumerate(zip(images.split(BATCH), others.split(BATCH), strict=True)):
-        given = torch.stack([hvae.crop(x).cpu() for x in given_first(hvae, part, seed + 2 * number)], 1)
+    for part, other, of_part in _with_next(images, seed):
+        given = _stacked(hvae, given_first(hvae, part, of_part))
         found.append([_distances(hvae, given, x) for x in (part, other)])
     own, of_others = (torch.cat(parts) for parts in zip(*found, strict=True))
     return own, of_others
@@ -62,11 +61,20 @@ def errors(hvae: HVAE, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 def misled(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
     r"""$\|x_K - x\|$ as `errors` has it, but the last of K latents is that of the image after x: of shape (images, K), K > 0."""
     found = []
-    others = images.roll(-1, 0)
-    for number, (part, other) in enumerate(zip(images.split(BATCH), others.split(BATCH), strict=True)):
-        decoded = list(given_first(hvae, part, seed + 2 * number, last_of=other))[1:]
-        found.append(_distances(hvae, torch.stack([hvae.crop(x).cpu() for x in decoded], 1), part))
+    for part, other, of_part in _with_next(images, seed):
+        given = _stacked(hvae, given_first(hvae, part, of_part, last_of=other))[:, 1:]
+        found.append(_distances(hvae, given, part))
     return torch.cat(found)
+
+
+def _with_next(images: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Batches of images, those after each of them, and a seed of their own: two draws take it and the next one."""
+    for number, (part, other) in enumerate(zip(images.split(BATCH), images.roll(-1, 0).split(BATCH), strict=True)):
+        yield part, other, seed + 2 * number
+
+
+def _stacked(hvae: HVAE, given: Iterator[Tensor]) -> Tensor:
+    return torch.stack([hvae.crop(x).cpu() for x in given], 1)
 
 
 def _distances(hvae: HVAE, given: Tensor, images: Tensor) -> Tensor:
@@ -104,7 +112,7 @@ def at_temperatures(hvae: HVAE, columns: int, seed: int) -> Tensor:
 
 def sheets(hvae: HVAE, images: Tensor, columns: int, seed: int) -> dict[str, np.ndarray]:
     """What the figure of sampling shows: images, what their first K latents give, samples at each temperature."""
-    given = torch.stack([hvae.crop(x).cpu() for x in given_first(hvae, images, seed)], 1)
+    given = _stacked(hvae, given_first(hvae, images, seed))
     samples = at_temperatures(hvae, columns, seed)
     return {
         "sheet images": hvae.crop(images).cpu().numpy(),

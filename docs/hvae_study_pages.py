@@ -119,7 +119,7 @@ def _depth(rows: list[dict[str, Any]]) -> str:
     of = {row["network"]: row for row in rows}
     differences = seeds.over(of["narrow-5"], of["shared-5"])
     return (
-        f"Beside shared-5, which has the same encoder and {1 - of['shared-5']['parameters'] / of['narrow-5']['parameters']:.0%} fewer"
+        f"Beside shared-5, which has the same encoder and {100 * (1 - of['shared-5']['parameters'] / of['narrow-5']['parameters']):.0f} % fewer"
         f" parameters, narrow-5 costs {seeds.with_interval(differences, '+.2f')} nats, paired. It was trained when the pair was known, as a"
         " control for it: own-1, which is as small and shares nothing, is also shallower. A network whose encoder was narrowed as well"
         " was tried first, with the same outcome beside shared-5. Three seeds were trained, and two more, as many as the pair has, when"

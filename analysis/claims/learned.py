@@ -32,7 +32,7 @@ def _inferred(which: Network, seed: int, full: bool) -> dict[str, Arrays]:
         readers["shuffled"] = Clock(net, torch.Generator().manual_seed(seed + 1))
         readers["turned"] = Clock(net, turned=True)
         readers["permuted"] = Bases(net, last=True, permuted=True)
-    for _ in inference.read(net, images if full else images[: reference.FIRST], seed, list(readers.values())):
+    for _ in inference.read(net, reference.first(images, full), seed, list(readers.values())):
         pass
     return {name: reader.found() for name, reader in readers.items()}
 
@@ -81,12 +81,7 @@ def e1(context: Context) -> Evidence:
     arrays = _named("trained", trained["time"]) | _named("untrained", untrained["time"])
     arrays |= _named("biased", biased["time"]) | _named("shuffled", trained["shuffled"]) | _named("turned", trained["turned"])
     arrays["sides"] = np.array(inference.sides(net))
-    return Evidence(checks, controls, arrays, f"{name}, {_used(images, context):,} test images")
-
-
-def _used(images: torch.Tensor, context: Context) -> int:
-    """How many test images there are to look at."""
-    return len(images) if context.full else min(len(images), reference.FIRST)
+    return Evidence(checks, controls, arrays, f"{name}, {len(reference.first(images, context.full)):,} test images")
 
 
 @claim(
@@ -118,7 +113,7 @@ def e5(context: Context) -> Evidence:
         f"{side} x {side} " + ", untrained ".join(_ranked(found["bases"], k) for found in (trained, untrained))
         for k, side in enumerate(sides)
     )
-    note = f"{name}, {_used(images, context):,} test images. Smallest unexplained fractions: {said}"
+    note = f"{name}, {len(reference.first(images, context.full)):,} test images. Smallest unexplained fractions: {said}"
     return Evidence(checks, controls, arrays, note)
 
 

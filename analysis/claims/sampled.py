@@ -15,10 +15,6 @@ HARDLY = 0.005  # of the error given no latents: less than one wrong latent sure
 SAMPLES, ROWS, COLUMNS = 4, 8, 12
 
 
-def _first(images: Tensor, context: Context, count: int) -> Tensor:
-    return images if context.full else images[:count]
-
-
 @claim(
     "E4",
     "Under the model itself samples have a lower ELBO than images; as an image gives its latents, one after another, what is"
@@ -33,7 +29,7 @@ def _first(images: Tensor, context: Context, count: int) -> Tensor:
 def e4(context: Context) -> Evidence:
     """The ELBO of samples beside that of images, the error given K latents; temperatures, gains and gradients are shown."""
     name, net, run, images = reference.reference()
-    many, several = _first(images, context, reference.FIRST), _first(images, context, SEVERAL)
+    many, several = (reference.first(images, context.full, count) for count in (reference.FIRST, SEVERAL))
     of_images = sampling.elbo(net, many, context.seed)
     of_redrawn = sampling.elbo(net, sampling.redrawn(net, many, context.seed + 1), context.seed)
     of_samples = {
@@ -112,7 +108,7 @@ def _rise(rises: Tensor, unit: Tensor, end: int) -> float:
 def e6(context: Context) -> Evidence:
     """The change of the ELBO at each resolution whose cell is shared, paired by image, at the far end of a 99.9 % interval."""
     name, net, _, images = reference.reference(reference.SHARED)
-    images = _first(images, context, MORE)
+    images = reference.first(images, context.full, MORE)
 
     def elbo(index: int, count: int, h: float | None = None) -> Tensor:
         return refinement.elbo(refinement.refined(net, index, count, h), images, context.seed)
