@@ -151,15 +151,13 @@ def sampling(evidence: Evidence) -> Figure:
     _with_interval(error, a["counts"], a["error"], PURPLE, "latents of the image")
     if "error, another image" in a:
         _with_interval(error, a["counts"], a["error, another image"], RED, "latents of another image")
-    error.set(xlabel="K", title="distance from the image, 95 %", ylim=(0, None))
+    error.set(xlabel="K", title="distance, 95 %", ylim=(0, None))
     error.xaxis.set_major_locator(MaxNLocator(integer=True))
     _with_interval(nats, a["temperatures"], a["elbo of samples"], GREEN, "samples")
     nats.axhline(a["elbo of images"][0], color=GREY, lw=1, label="test images")
     nats.axhspan(*a["elbo of images"][1:], color=GREY, alpha=0.25, lw=0)
     value, low, high = a["elbo of redrawn"]
-    nats.errorbar(
-        1.0, value, [[value - low], [high - value]], fmt=MARKS[ORANGE], color=ORANGE, capsize=2, label="images' own latents"
-    )
+    nats.errorbar(1.0, value, [[value - low], [high - value]], fmt=MARKS[PURPLE], color=PURPLE, capsize=2)
     nats.set(xlabel="temperature", title="ELBO, nats, 95 %")
     for name, title in (("gain", "gain of each step"), ("gradient", "‖∂(-ELBO)/∂Zₖ‖")):
         t = _over_time(axes[name], a, title)
