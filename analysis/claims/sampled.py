@@ -19,8 +19,8 @@ SAMPLES, ROWS, COLUMNS = 4, 8, 12
     "E4",
     "Under the model itself samples have a lower ELBO than images; as an image gives its latents, one after another, what is"
     " decoded comes to it: none of them takes it away, and all together halve the distance.",
-    formula=r"\frac{\mathbb{E}\,\mathrm{ELBO}(x)}{\mathbb{E}\,\mathrm{ELBO}(\hat x)} \le 0.95,\quad e_{K+1} - e_K \le 0.005\, e_0,\quad"
-    r" e_n \le \tfrac12 e_0,\quad e_K = \mathbb{E}\|\hat x_K - x\|",
+    formula=r"\frac{\mathbb{E}\,\mathrm{ELBO}(x)}{\mathbb{E}\,\mathrm{ELBO}(\hat x)} \le 0.95,\quad e_{K+1} - e_K \le 0.005\, e_0,"
+    r"\quad e_n \le \tfrac12 e_0,\quad e_K = \mathbb{E}\|\hat x_K - x\|",
     kind="statistical",
     control="pixels drawn as samples' are, but from images' own latents; latents of another image, all or the last one given",
     functions=["multires.hvae.HVAE", "multires.bounds.bounds"],

@@ -74,7 +74,7 @@ CAPTIONS = {
     " Intervals over five seeds are of 97.5 %, others of 95 %.",
     "E4": "Above: from left to right an image tells more of its latents; what is not told is drawn, on the same noise. Below left:"
     " colder samples vary less. Right: how near samples come to the image, their ELBO beside that of"
-    " images and of pixels drawn from images' own latents, and how much steps amplify.",
+    " images and of pixels drawn from images' own latents (at 1.00), and how much steps amplify.",
     "E5": "Rows: steps. Columns: bases. Outlined: the basis whose approximations of the decoded image the state carries best.",
     "E6": "Circles: the same time in more or fewer steps; with one more and one fewer they have to stay in the grey band."
     " Diamonds: as many of full length, which have to leave it. Bands: 95 % intervals, paired by image.",
