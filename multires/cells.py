@@ -20,6 +20,7 @@ from multires.gaussians import Gaussian
 from multires.hvae_configs import HVAEConfig
 
 FREQUENCIES = 4
+MANY = 4096  # cells of a batch, from which on convolutions of width 1 are faster than matrix products
 
 
 class Pointwise(nn.Conv2d):
@@ -30,14 +31,18 @@ class Pointwise(nn.Conv2d):
 
     def forward(self, x: Tensor, beside: Tensor | None = None, h: float = 1.0) -> Tensor:
         """W x + b h: map (batch, inputs, n, n), whose last channels may come beside, to (batch, outputs, n, n)."""
-        weight = self.weight.flatten(1)
         bias = self.bias if h == 1 or self.bias is None else self.bias * h
-        # matrix products: their gradients take half the time of a convolution's, and so does their overhead where cells are few
         if beside is None:
-            return functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
-        first, last = weight.split([x.shape[1], beside.shape[1]], 1)
-        y = functional.linear(x.permute(0, 2, 3, 1), first, bias) + functional.linear(beside.permute(0, 2, 3, 1), last)
-        return y.permute(0, 3, 1, 2)
+            return _mapped(x, self.weight, bias)
+        first, last = self.weight.split([x.shape[1], beside.shape[1]], 1)
+        return _mapped(x, first, bias) + _mapped(beside, last, None)
+
+
+def _mapped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if x.numel() >= MANY * x.shape[1]:
+        return functional.conv2d(x, weight, bias)
+    # a matrix product: where cells are few, its overhead and that of its gradients are half of a convolution's
+    return functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 class Bottleneck(nn.Module):
@@ -48,10 +53,8 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inputs: int, inner: int, outputs: int, size: int) -> None:
         super().__init__()
-        width = 3 if size > 2 else 1
         self.c1 = Pointwise(inputs, inner)
-        self.c2 = nn.Conv2d(inner, inner, width, padding=width // 2)
-        self.c3 = nn.Conv2d(inner, inner, width, padding=width // 2)
+        self.c2, self.c3 = (nn.Conv2d(inner, inner, 3, padding=1) if size > 2 else Pointwise(inner, inner) for _ in range(2))
         self.c4 = Pointwise(inner, outputs)
 
     def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
@@ -60,6 +63,11 @@ class Bottleneck(nn.Module):
         for convolution in (self.c2, self.c3, self.c4):
             x = convolution(functional.gelu(x))
         return x
+
+
+def _gaussian(mean: Tensor, log_deviation: Tensor) -> Gaussian:
+    # each by itself in memory: exponentials of a few of the channels that lie last take several times as long
+    return Gaussian(*(x.contiguous(memory_format=torch.channels_last) for x in (mean, log_deviation)))
 
 
 @dataclass(frozen=True)
@@ -165,11 +173,11 @@ class Cell(nn.Module):
         place, and with an activation the step tells its densities under both all the same.
         """
         seen = self.seen(state, time)
-        mean, log_deviation, update = self.prior(seen).split([self.config.latents, self.config.latents, seen.shape[1]], 1)
-        taken = prior = Gaussian(mean, log_deviation)
+        *parameters, update = self.prior(seen).split([self.config.latents, self.config.latents, seen.shape[1]], 1)
+        taken = prior = _gaussian(*parameters)
         posterior = None
         if activation is not None:
-            taken = posterior = Gaussian(*self.posterior(seen, activation).chunk(2, 1))
+            taken = posterior = _gaussian(*self.posterior(seen, activation).chunk(2, 1))
         if latent is None:
             mean, scaled = taken.mean, taken.deviation * (temperature * math.sqrt(h) * noise)
             latent = scaled.add(mean, alpha=h)

@@ -77,7 +77,7 @@ class LogisticMixture:
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Log weights, the largest 0, (batch, mixture, n, n); means, log scales, coefficients (batch, channel, mixture, n, n)."""
-        parameters = full(parameters)
+        parameters = full(parameters).contiguous()  # slices of channels that lie last in memory would be strided everywhere below
         weights, rest = parameters.split([self.mixtures, self.parameters - self.mixtures], 1)
         weights = weights - weights.detach().amax(1, keepdim=True)  # what all have in common means nothing, but costs digits
         kinds = rest.unflatten(1, (self.channels, -1, self.mixtures)).unbind(2)

@@ -336,18 +336,3 @@ def test_presets_stay_within_their_sizes() -> None:
     for name in ("mnist", "mnist-shared", "fashion-mnist", "fashion-mnist-shared"):
         assert HVAE(HVAE_PRESETS[name].model).dimensions == 28 * 28  # in 32 x 32, whose border is not scored
     assert sizes["mnist-shared"] <= 0.55 * sizes["mnist"]
-
-
-@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
-def test_a_bottleneck_is_four_convolutions_after_gelu(size: int) -> None:
-    block = Bottleneck(6, 3, 5, size).double()
-    x = torch.randn(2, 6, size, size, dtype=torch.float64)
-    y = x
-    for convolution in (block.c1, block.c2, block.c3, block.c4):
-        side = convolution.kernel_size[0]
-        y = functional.conv2d(functional.gelu(y), convolution.weight, convolution.bias, padding=side // 2)
-    assert torch.allclose(block(functional.gelu(x)), y, rtol=1e-12, atol=1e-14)
-    assert [c.kernel_size[0] for c in (block.c1, block.c2, block.c3, block.c4)] == ([1, 3, 3, 1] if size > 2 else [1, 1, 1, 1])
-    assert torch.allclose(block(x[:, :2], x[:, 2:]), block(x), rtol=1e-12, atol=1e-14)
-    for h in (0.0, 0.3):
-        assert torch.allclose(block.c1(x, h=h), block.c1(x) - (1 - h) * block.c1.bias[:, None, None])  # type: ignore[index]
