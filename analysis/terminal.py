@@ -1,6 +1,7 @@
 """What the command shows on a terminal: the table of claims, the table of a benchmark, progress on standard error."""
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from multires.training import Evaluated, Record, Step, processes
 
 Item = TypeVar("Item")
 STYLES = {"supported": "green", "not supported": "bold red", "skipped": "yellow"}
-LONG = 60.0  # seconds of a claim
+SILENCE = 60.0  # seconds without a line in a log
 PLAIN_WIDTH = 132  # where standard output is a file or a pipe
 
 
@@ -26,18 +27,21 @@ def stderr() -> Console:
     return Console(stderr=True)
 
 
-def progress(items: Iterable[Item], total: int | None, doing: str) -> Iterator[Item]:
-    """Pass items on with a bar on standard error; silent where that is no terminal."""
-    return iter(track(items, doing, total, console=stderr(), transient=True, disable=not sys.stderr.isatty()))
+def progress(items: Iterable[Item], total: int | None, doing: str, told: Callable[[Item], str] | None = None) -> Iterator[Item]:
+    """Pass items on with a bar on standard error; where that is no terminal, with a line for each that ends a long silence.
 
-
-def claims_progress(results: Iterable[Result], total: int) -> Iterator[Result]:
-    """Pass results on with a bar; where there is no terminal, with a line for each claim that took long."""
-    for number, result in enumerate(progress(results, total, "verifying"), 1):
-        if result.seconds > LONG and not sys.stderr.isatty():
-            said = f"{result.claim.id}: {result.verdict}, {result.seconds:.0f} s, {number} of {total}"
+    `told` says what there is to say of an item.
+    """
+    if sys.stderr.isatty():
+        yield from track(items, doing, total, console=stderr(), transient=True)
+        return
+    before = time.monotonic()
+    for number, item in enumerate(items, 1):
+        if time.monotonic() - before > SILENCE:
+            said = f"{doing}: {number}" + (f" of {total}" if total else "") + (f", {told(item)}" if told else "")
             print(said, file=sys.stderr, flush=True)
-        yield result
+            before = time.monotonic()
+        yield item
 
 
 def training_progress(records: Iterable[Record], total: int, doing: str = "training") -> Iterator[Record]:

@@ -32,7 +32,7 @@ class Bench:
             "audit": bench_audit.audit_rows,
             "hvae": bench_hvae.hvae_rows,
         }[self.name]()
-        rows = list(terminal.progress(timed, None, "timing"))
+        rows = list(terminal.progress(timed, None, "timing", lambda row: str(row["case"])))
         terminal.show_bench(rows)
         if self.json:
             files.write(

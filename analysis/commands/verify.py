@@ -44,7 +44,10 @@ class Verify:
         report = self.out / PAGE
         for target in (self.out / record.ARRAYS, self.out / record.EVIDENCE, report, *([self.json] if self.json else [])):
             files.require_writable(target)
-        results = list(terminal.claims_progress(evidence.run(chosen, images, self.seed, self.full), len(chosen)))
+        coming = evidence.run(chosen, images, self.seed, self.full)
+        results = list(
+            terminal.progress(coming, len(chosen), "verifying", lambda r: f"{r.claim.id} {r.verdict}, {r.seconds:.0f} s")
+        )
         run = record.measured(results, images, self.seed, self.full)
         terminal.show(run)
         record.write(run, self.out)  # before anything is drawn: what was measured is not to be lost

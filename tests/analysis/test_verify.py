@@ -103,13 +103,20 @@ def test_table_and_last_line(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 def test_a_log_names_each_claim_that_took_long(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "LONG", 0.0)
+    monkeypatch.setattr(terminal, "SILENCE", 0.0)
     assert verify("b4", "b5", "--data", "digits", "--out", str(tmp_path)) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert [re.sub(r"\d+ s", "N s", line) for line in lines] == [
-        "B4: supported, N s, 1 of 2",
-        "B5: supported, N s, 2 of 2",
+    assert [re.sub(r"\d+ s$", "N s", line) for line in lines] == [
+        "verifying: 1 of 2, B4 supported, N s",
+        "verifying: 2 of 2, B5 supported, N s",
     ]
+
+
+def test_a_log_has_a_line_a_minute(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 25))  # seconds, read before and after each item, and again at each line
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    assert list(terminal.progress("abcdefgh", None, "probing")) == list("abcdefgh")
+    assert capsys.readouterr().err.splitlines() == ["probing: 3", "probing: 6"]
 
 
 def test_a_claim_that_does_not_hold_is_named(
