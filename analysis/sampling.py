@@ -26,23 +26,15 @@ def counts(hvae: HVAE) -> list[int]:
 
 
 @torch.no_grad()
-def given_first(hvae: HVAE, images: Tensor, seed: int, last_of: Tensor | None = None) -> Iterator[Tensor]:
-    """The mean image decoded with the first K latents inferred from images, for each K of `counts`: (batch, channel, n, n).
-
-    The last of the K is inferred from the images `last_of`, where they are given.
-    """
-    inferred = _latents(hvae, images, seed)
-    others = inferred if last_of is None else _latents(hvae, last_of, seed)
+def given_first(hvae: HVAE, images: Tensor, seed: int) -> Iterator[Tensor]:
+    """The mean image decoded with the first K latents inferred from images, for each K of `counts`: (batch, channel, n, n)."""
+    x = images.to(next(hvae.parameters()).device)
+    generator = torch.Generator().manual_seed(seed)
+    inferred = [step.latent for step in hvae.integrate(len(x), hvae.encode(x), generator=generator)]
     for count in counts(hvae):
         generator = torch.Generator().manual_seed(seed + 1)
-        given = [*inferred[: max(count - 1, 0)], *others[max(count - 1, 0) : count]]
-        *_, last = hvae.integrate(len(images), latents=given, generator=generator)
+        *_, last = hvae.integrate(len(images), latents=inferred[:count], generator=generator)
         yield framed(hvae, hvae.likelihood.mean(hvae.decode(last.state)))
-
-
-def _latents(hvae: HVAE, images: Tensor, seed: int) -> list[Tensor]:
-    x = images.to(next(hvae.parameters()).device)
-    return [step.latent for step in hvae.integrate(len(x), hvae.encode(x), generator=torch.Generator().manual_seed(seed))]
 
 
 def errors(hvae: HVAE, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -56,15 +48,6 @@ def errors(hvae: HVAE, images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         found.append([_distances(hvae, given, x) for x in (part, other)])
     own, of_others = (torch.cat(parts) for parts in zip(*found, strict=True))
     return own, of_others
-
-
-def misled(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
-    r"""$\|x_K - x\|$ as `errors` has it, but the last of K latents is that of the image after x: of shape (images, K), K > 0."""
-    found = []
-    for part, other, of_part in _with_next(images, seed):
-        given = _stacked(hvae, given_first(hvae, part, of_part, last_of=other))[:, 1:]
-        found.append(_distances(hvae, given, part))
-    return torch.cat(found)
 
 
 def _with_next(images: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:

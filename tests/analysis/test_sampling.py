@@ -39,30 +39,6 @@ def test_errors_are_those_to_the_image_and_to_the_next_one() -> None:
             assert float(others[i, k]) == pytest.approx(float((given[i] - images[(i + 1) % 3]).square().mean().sqrt()))
 
 
-@pytest.mark.claim("E4")
-def test_who_is_misled_has_the_first_latents_of_the_image_and_the_last_one_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    hvae, images, _ = build(CONFIG)
-    given = []
-    integrate = HVAE.integrate
-
-    def watched(self: HVAE, *arguments: Any, **options: Any) -> Iterator[Step]:
-        given.append(list(options.get("latents", ())))
-        return integrate(self, *arguments, **options)
-
-    own, other = (
-        [step.latent for step in hvae.integrate(3, hvae.encode(x), generator=torch.Generator().manual_seed(5))]
-        for x in (images, images.roll(-1, 0))
-    )
-    monkeypatch.setattr(HVAE, "integrate", watched)
-    found = sampling.misled(hvae, images, 5)
-    assert found.shape == (3, CONFIG.steps)
-    partly = [latents for latents in given if latents]
-    assert [len(latents) for latents in partly] == list(range(1, CONFIG.steps + 1))
-    for latents in partly:
-        assert all(torch.equal(a, b) for a, b in zip(latents, own[: len(latents) - 1], strict=False))
-        assert torch.equal(latents[-1], other[len(latents) - 1])
-
-
 def test_padding_is_zero_in_what_is_decoded_and_drawn() -> None:
     hvae, images, _ = build(replace(CONFIG, border=2))
     for x in (sampling.drawn(hvae.float(), 5, 1.0, 0), inference.framed(hvae, images)):
