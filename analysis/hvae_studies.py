@@ -10,6 +10,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from analysis import hvae_work
 from analysis.runs import Run
 from analysis.seeds import PLAIN, Row, interval, over, plain, with_interval
@@ -122,10 +124,11 @@ def rows(folders: dict[str, Path]) -> Iterator[Row]:
     for name, folder in folders.items():
         folders_of.setdefault(name.rpartition("-")[0], []).append(folder)
     runs = {label: pretrained.load_hvae(of[0])[1] for label, of in folders_of.items()}
-    seconds = hvae_work.in_turns(runs, "training step")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    seconds = hvae_work.in_turns(runs, "training step", device)
     for label, run in runs.items():
         cards = [pretrained.card(folder) for folder in folders_of[label]]
-        _, mib = hvae_work.alone(run, "training step")
+        _, mib = hvae_work.alone(run, "training step", device=device)
         yield {
             "network": label,
             "seeds": [card["seed"] for card in cards],

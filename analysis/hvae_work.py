@@ -97,32 +97,36 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def in_turns(runs: dict[str, HVAERun], case: str) -> dict[str, float]:
+def in_turns(runs: dict[str, HVAERun], case: str, device: str = "cpu") -> dict[str, float]:
     """The median seconds of a case for each run's network, in one process on `THREADS` threads, one call of each after another."""
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
-        calls: dict[str, Call] = {name: partial(CASES[case], ours(run)) for name, run in runs.items()}
+        calls: dict[str, Call] = {name: partial(CASES[case], ours(run, device)) for name, run in runs.items()}
         return medians(calls, SECONDS_ALONE * len(calls)) if calls else {}
     finally:
         torch.set_num_threads(threads)
 
 
-def alone(run: HVAERun, case: str, name: str = "ours") -> tuple[float, float | None]:
+def alone(run: HVAERun, case: str, name: str = "ours", device: str = "cpu") -> tuple[float, float | None]:
     """The median seconds of a case in a process of its own, and the most memory in MiB that it takes above the built network.
 
-    On `THREADS` threads; the memory is None where the system does not tell it.
+    On `THREADS` threads; the memory is that of the GPU where the network is on one, and None where the system does not tell it.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measured, run, case, name, THREADS, SECONDS_ALONE).result()
+        return pool.submit(_measured, run, case, name, THREADS, SECONDS_ALONE, device).result()
 
 
-def _measured(run: HVAERun, case: str, name: str, threads: int, seconds: float) -> tuple[float, float | None]:
+def _measured(run: HVAERun, case: str, name: str, threads: int, seconds: float, device: str) -> tuple[float, float | None]:
     torch.set_num_threads(threads)
     if name == "ours" and case == "training step":
         memory.keep_freed()  # as in our training, and nowhere else
-    work = NETWORKS[name](run)
-    before = peak_mib()
+    work = NETWORKS[name](run, device)
+    before = _peak_mib(device)
     median = medians({case: partial(CASES[case], work)}, seconds)[case]
-    after = peak_mib()
+    after = _peak_mib(device)
     return median, None if before is None or after is None else after - before
+
+
+def _peak_mib(device: str) -> float | None:
+    return torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else peak_mib()

@@ -106,7 +106,10 @@ def shard(names: list[str], which: str) -> list[str]:
 
 
 def finished(runs_of: Mapping[str, Run], folder: Path) -> dict[str, Path]:
-    """The folders of the runs that have their weights."""
+    """The folders of the runs that have their weights; raises MultiresError where a folder holds another run."""
+    for name, run in runs_of.items():
+        if (folder / name / runs.CONFIG).exists() and runs.read(folder / name) != run:
+            raise MultiresError(f"{folder / name}: holds another run than this study's {name}; name another --out")
     return {name: folder / name for name in runs_of if (folder / name / runs.WEIGHTS).exists()}
 
 
@@ -132,7 +135,5 @@ def train(runs_of: Mapping[str, Run], names: list[str], folder: Path) -> Iterato
             continue
         directory = folder / name
         run = runs.read(directory) if (directory / runs.CONFIG).exists() else runs.begin(runs_of[name], directory)
-        if run != runs_of[name]:
-            raise MultiresError(f"{directory}: holds another run than this study's {name}; name another --out")
         for record in runs.go(run, directory):
             yield name, record

@@ -40,7 +40,7 @@ class Study:
         from analysis import record, study, terminal
         from analysis.figures import style
         from analysis.provenance import commit
-        from multires import files
+        from multires import files, training
 
         chosen = study.STUDIES[self.name]
         size = self.size or next(iter(chosen.sizes))
@@ -56,6 +56,8 @@ class Study:
                 files.require_writable(target)
         for _ in terminal.study_progress(study.train(grid, names, folder), grid, names):
             pass
+        if not training.processes().is_main_process:
+            return 0
         rows = list(terminal.progress(chosen.rows(study.finished(grid, folder)), None, "measuring"))
         terminal.show_table(*chosen.table(rows))
         if self.json:

@@ -36,8 +36,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, grids in (("weight-sharing", hvae_studies.SHARING), ("state-norm", hvae_studies.NORMS)):
         grid = tiny(grids["digits"]())
         monkeypatch.setitem(study.STUDIES, name, replace(study.STUDIES[name], sizes={"digits": lambda grid=grid: grid}))
-    monkeypatch.setattr("analysis.hvae_work.alone", lambda run, case: (9.0, 12.0))
-    monkeypatch.setattr("analysis.hvae_work.in_turns", lambda runs, case: dict.fromkeys(runs, 0.5))
+    monkeypatch.setattr("analysis.hvae_work.alone", lambda run, case, device: (9.0, 12.0))
+    monkeypatch.setattr("analysis.hvae_work.in_turns", lambda runs, case, device: dict.fromkeys(runs, 0.5))
 
 
 def called(*arguments: str) -> int:

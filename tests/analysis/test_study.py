@@ -102,6 +102,9 @@ def test_a_folder_of_another_study_is_refused(
     runs.begin(replace(small["db2-0"], side=32), tmp_path / "average-0")
     assert called("--out", str(tmp_path)) == 2
     assert "holds another run than this study's average-0" in capsys.readouterr().err
+    (tmp_path / "average-0" / "weights.safetensors").touch()  # and one that is finished
+    assert called("--out", str(tmp_path), "--shard", "4/4") == 2
+    assert "holds another run than this study's average-0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
