@@ -76,8 +76,11 @@ class Evidence:
 
     @property
     def worst(self) -> Check:
-        """The check furthest past its bound; where all hold, the one nearest to it in float64, the precision of exact claims."""
-        return max(self.checks, key=lambda check: (not check.holds, check.dtype == "float64", check.ratio))
+        """The check furthest past its bound; where all hold, the one nearest to it in float64, the precision of exact claims.
+
+        Nothing is nearer than a bound of 0, of which no share can be used.
+        """
+        return max(self.checks, key=lambda check: (not check.holds, check.dtype == "float64", not check.bound, check.ratio))
 
     @property
     def weakest(self) -> Control:

@@ -4,7 +4,10 @@ The drift of a step is as long as the step, its noise as the root of that, and s
 has learned a law of motion in time, rather than r moves, gives nearly the same likelihood for r' near r. The ELBOs that are
 compared share their noise, but for the steps that only one of them takes: what is left is what the steps do.
 
-Source: arXiv 2301.08187, section 4 (weights shared over time make the HVAE a discretised diffusion of any number of steps).
+There is no limit of ever more steps: where prior and posterior differ in sigma, a part of each step's KL does not shrink with its
+length, and as r' grows the ELBO falls without end.
+
+Source: arXiv 2301.08187, section 4 (HVAEs with shared weights as discretised diffusions).
 """
 
 import copy

@@ -122,8 +122,8 @@ def _depth(rows: list[dict[str, Any]]) -> str:
         f"Beside shared-5, which has the same encoder and {100 * (1 - of['shared-5']['parameters'] / of['narrow-5']['parameters']):.0f} % fewer"
         f" parameters, narrow-5 costs {seeds.with_interval(differences, '+.2f')} nats, paired. It was trained when the pair was known, as a"
         " control for it: own-1, which is as small and shares nothing, is also shallower. A network whose encoder was narrowed as well"
-        " was tried first, with the same outcome beside shared-5. Three seeds were trained, and two more, as many as the pair has, when"
-        " the difference was in doubt over the first 1,000 test images; so E3 takes an interval of 97.5 % here, too.\n"
+        " was tried first. Three seeds were trained, and two more, as many as the pair has, when the difference was in doubt"
+        " over the first 1,000 test images; so E3 takes an interval of 97.5 % here, too.\n"
     )
 
 
