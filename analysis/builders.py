@@ -53,7 +53,7 @@ def prepare(target: str, weights: Path | None, words: tuple[str, ...], name: str
         raise MultiresError(f"--weights {weights}: {target} names weights already; give the code as pkg.module:build")
     path = pretrained.path_of(target)
     if path.exists() and not path.with_suffix(".json").exists():
-        hvae = openai(path)
+        hvae = openai(path, "give its code as pkg.module:build")
         return Reconstruction(hvae), *_inputs(words, name, _shape(hvae))
     found: nn.Module
     found, run = pretrained.load(target)
@@ -76,20 +76,24 @@ def _shape(hvae: HVAE) -> tuple[int, ...]:
     return hvae.config.channels, size, size
 
 
-def openai(path: Path) -> HVAE:
-    """The HVAE of a state dict of openai/vdvae: its tensors tell which of the published networks it is. Raises MultiresError."""
+def openai(path: Path, other: str) -> HVAE:
+    """The HVAE of a state dict of openai/vdvae: its tensors tell which of the published networks it is.
+
+    Raises MultiresError, with what would work for any `other` file.
+    """
     tensors = checkpoints.read_tensors(path)
-    if not any(key.startswith("decoder.dec_blocks.") for key in tensors):
-        raise MultiresError(
-            f"{path}: no card {path.stem}.json beside it, and no state dict of openai/vdvae; audit takes code, as pkg.module:build"
-        )
+    if not any(key.removeprefix(vdvae.PARALLEL).startswith("decoder.dec_blocks.") for key in tensors):
+        raise MultiresError(f"{path}: no card {path.stem}.json beside it, and no state dict of openai/vdvae; {other}")
     problems = []
     for name, config in vdvae.PRESETS.items():
         try:
             return vdvae.from_openai(tensors, config)
         except MultiresError as error:
             problems.append(f"{name}: {error}")
-    raise MultiresError(f"{path}: none of openai/vdvae's published networks ({problems[0]})")
+    raise MultiresError(
+        f"{path}: a state dict of none of openai/vdvae's published networks ({problems[0]}); give one of another size a card:"
+        " build it with multires.vdvae.from_openai(state_dict, config), write it with multires.checkpoints.write_weights"
+    )
 
 
 def _module(where: str) -> ModuleType:

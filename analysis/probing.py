@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from analysis import builders, gains, hvae_runs, inference, refinement, sampling
+from analysis.basis import Identification
 from analysis.clock import Clock
 from analysis.evidence import Evidence
 from analysis.filters import WAVELETS
-from analysis.inference import Arrays, Nats
+from analysis.inference import Arrays, Inferred, Nats
+from analysis.probes import ROUNDINGS
 from analysis.state_basis import Bases
 from multires import pretrained
 from multires.errors import MultiresError
@@ -22,6 +24,7 @@ from multires.hvae_configs import HVAERun
 LEAST = 4  # images: two to fit on, two to score on
 SEVERAL = 250  # images for what takes many passes
 SAMPLES, ROWS, COLUMNS = 8, 8, 12
+SOME = 0.9  # as in claim E5: what may be unexplained of an approximation that is carried at all
 
 
 def open_network(weights: str, data: str | None) -> tuple[HVAE, Tensor]:
@@ -30,19 +33,54 @@ def open_network(weights: str, data: str | None) -> tuple[HVAE, Tensor]:
     A file without a card holds a state dict of openai/vdvae. Raises MultiresError for weights that cannot be read, and for images
     that the network does not take.
     """
+    net, run = open_run(weights, data)
+    return net, test_images(net, run)[0]
+
+
+def open_run(weights: str, data: str | None) -> tuple[HVAE, HVAERun]:
+    """The HVAE as `open_network` has it, and its run on the data that are named, or else on its own."""
     path = pretrained.path_of(weights)
     if path.exists() and not path.with_suffix(".json").exists():
-        net = builders.openai(path)
+        net = builders.openai(path, "put its card there, or name weights of an HVAE that have one")
         if data is None:
             raise MultiresError(f"{path}: a state dict says nothing of its images; name them with --data")
-        run = HVAERun(net.config, data=data)
-    else:
-        net, run = pretrained.load_hvae(weights)
-        run = replace(run, data=data or run.data)
+        return net, HVAERun(net.config, data=data)
+    net, run = pretrained.load_hvae(weights)
+    return net, replace(run, data=data or run.data)
+
+
+def test_images(net: HVAE, run: HVAERun) -> tuple[Tensor, str]:
+    """The test images of a run's data, and where they are cut from larger ones a sentence that says so."""
+    _, test = hvae_runs.images(run)
+    hvae_runs.require_pixels(run, test.sources)
     images = hvae_runs.held_out(run)
     with torch.no_grad():
         net.encode(images[:1])  # refuses other shapes before anything is computed or written
-    return net, images
+    whole = [f"{len(s):,} of {s.shape[2]} x {s.shape[3]}" for s in test.sources]
+    if len(images) == sum(map(len, test.sources)):
+        return images, ""
+    return images, f"{run.data}: test images, {', '.join(whole)}, cut into {len(images):,} tiles of {test.side} x {test.side}"
+
+
+class Sound:
+    """Raises MultiresError where states or decoded images are not finite; sees whether the images differ that are scored on."""
+
+    def __init__(self) -> None:
+        self.differ = False
+
+    def update(self, batch: Inferred) -> None:
+        """Look at the states of a batch, and at the images they come to."""
+        x = batch.decoded
+        named = {f"state after step {k}": step.state for k, step in enumerate(batch.steps, 1)} | {"decoded image": x}
+        for name, values in named.items():
+            if not bool(values.isfinite().all()):
+                raise MultiresError(f"the {name} is NaN or infinite on test images: probe weights that float32 can compute with")
+        if batch.held_out:
+            self.differ |= bool((x - x[:1]).abs().max() > ROUNDINGS * torch.finfo(x.dtype).eps * x.abs().max())
+
+    def found(self) -> Arrays:
+        """Nothing more."""
+        return {}
 
 
 class Probe:
@@ -74,12 +112,14 @@ class Probe:
 
     def _states(self) -> Iterator[None]:
         """KL, time and bases, in one pass of inference over all images."""
-        nats, clock, bases = readers = Nats(self.hvae), Clock(self.hvae), Bases(self.hvae)
+        sound, nats, clock, bases = readers = Sound(), Nats(self.hvae), Clock(self.hvae), Bases(self.hvae)
         for _ in inference.read(self.hvae, self.images, self.seed, readers):
             yield
-        self.found |= {"nats": nats.found(), "time": clock.found()}
+        time = clock.found()
+        time["growth"] = time["growth"].clip(-1, 1)  # a t-interval does not know where correlations end
+        self.found |= {"nats": nats.found(), "time": time}
         if bases.steps:
-            self.found["bases"] = bases.found()
+            self.found["bases"] = ranked(bases.found(), sound.differ)
 
     def _sampling(self) -> Iterator[None]:
         """Samples at each temperature, images told in part; gains and gradients of the steps."""
@@ -122,9 +162,11 @@ class Probe:
             self.found["steps"] |= refinement.arrays(r, "refined", curve, curve[r.steps])
 
     def evidence(self, name: str) -> Evidence:
-        """One probe's arrays as the figures of claims read them."""
-        judged_as = {"trained " + key: values for key, values in self.found[name].items()}
-        return Evidence([], [], self.found[name] | judged_as | {"sides": np.array(inference.sides(self.hvae))})
+        """One probe's arrays as the figures of claims read them, with NaN, which is not drawn, for all that is not finite."""
+        drawn = {key: np.where(np.isfinite(values), values, np.nan) for key, values in self.found[name].items()}
+        drawn |= {key: values for key, values in self.found[name].items() if values.dtype.kind != "f"}
+        judged_as = {"trained " + key: values for key, values in drawn.items()}
+        return Evidence([], [], drawn | judged_as | {"sides": np.array(inference.sides(self.hvae))})
 
     def to_json(self) -> dict[str, Any]:
         """All numbers that were found, pictures left out; null for what is not finite."""
@@ -132,8 +174,25 @@ class Probe:
             name: {key: _plain(values) for key, values in arrays.items() if not key.startswith("sheet")}
             for name, arrays in self.found.items()
         }
+        if "bases" in numbers:
+            numbers["bases"]["best"] = [WAVELETS[best] if best >= 0 else None for best in self.found["bases"]["best"]]
         about = {"images": len(self.images), "images of many passes": len(self.several), "seed": self.seed}
         return about | {"sides": inference.sides(self.hvae), "wavelets": list(WAVELETS)} | numbers
+
+
+def ranked(found: Arrays, differ: bool) -> Arrays:
+    """What bases leave unexplained, with the number of the best at each step: -1 where none stands out.
+
+    NaN where all images that the network decodes are the same, so that there is nothing to explain.
+    """
+    scores = Identification(found["unexplained"], found["low"], found["high"])
+    best = [
+        WAVELETS.index(name) if name and values.min() < SOME else -1
+        for name, values in zip(scores.best, scores.unexplained, strict=True)
+    ]
+    if not differ:
+        best, found = [-1] * len(best), found | {key: np.full_like(found[key], np.nan) for key in ("unexplained", "low", "high")}
+    return found | {"best": np.array(best)}
 
 
 def _plain(values: np.ndarray) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from analysis import hvae_runs, unet_runs
+from analysis import hvae_runs, sheets, unet_runs
 from analysis.provenance import commit, versions
 from analysis.trainee import Trainee
 from multires import checkpoints, files, plain, training
@@ -38,8 +38,13 @@ def begin(run: Run, directory: Path) -> Run:
 
 
 def _require_writable(directory: Path) -> None:
-    for name in (CONFIG, SOURCES, WEIGHTS):
+    """Raise MultiresError where anything that a run writes would be in something's way, now and not hours later."""
+    for name in (CONFIG, SOURCES, training.LOG, sheets.NAME, WEIGHTS, Path(WEIGHTS).with_suffix(".json")):
         files.require_writable(directory / name)
+    if (directory / training.CHECKPOINTS).is_file():
+        raise MultiresError(
+            f"{directory / training.CHECKPOINTS}: is a file; remove it, a folder of that name is to hold checkpoints"
+        )
 
 
 def read(directory: Path) -> Run:
@@ -63,7 +68,7 @@ def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[trainin
     first = training.processes().is_main_process
     identity = json.dumps(plain.to_json(run), sort_keys=True)
     for record in training.fit(it.model, it.loss, it.batches, run.training, directory, it.evaluate, tensorboard, identity):
-        if isinstance(record, training.Started) and first:
+        if isinstance(record, training.Started) and first and record.step < run.training.steps:
             with (directory / SOURCES).open("a") as file:
                 file.write(json.dumps({"step": record.step, "commit": commit()}) + "\n")
         if isinstance(record, training.Finished) and first:
@@ -75,7 +80,7 @@ def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[trainin
 def sources(directory: Path) -> dict[str, int]:
     """The commits that a run was trained with, and the step that each first took up the training at."""
     found: dict[str, int] = {}
-    for line in (directory / SOURCES).read_text().splitlines():
+    for line in (directory / SOURCES).read_text(errors="replace").splitlines():
         with contextlib.suppress(ValueError, TypeError, KeyError):  # a line cut short when the machine stopped
             source = json.loads(line)
             found.setdefault(source["commit"], source["step"])

@@ -20,10 +20,10 @@ History = dict[str, list[list[float]]]
 
 
 def _grid(images: Tensor, columns: int) -> Tensor:
-    """Images of (count, channel, n, n) in rows, a grey line between them, as (y, x, channel)."""
+    """Images of (count, channel, n, n) in rows, a grey line between them, as (y, x, 3); other than three channels as their mean."""
     wide = torch.nn.functional.pad(images, (0, 1, 0, 1), value=0.5)
     rows: Tensor = wide.unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
-    return rows.expand(-1, -1, 3) if rows.shape[-1] == 1 else rows
+    return rows if rows.shape[-1] == 3 else rows.mean(-1, keepdim=True).expand(-1, -1, 3)
 
 
 @torch.no_grad()

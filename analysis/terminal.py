@@ -158,15 +158,20 @@ def show_probe(weights: str, found: dict[str, Any]) -> None:
     def line(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def interval(values: list[float], form: Callable[[float], str] = scientific) -> str:
-        return f"{form(values[0])} ({form(values[1])} to {form(values[2])})"
+    def interval(values: list[float | None], form: Callable[[float], str] = scientific) -> str:
+        value, low, high = values
+        if value is None or low is None or high is None:
+            return "not finite"
+        return f"{form(value)} ({form(low)} to {form(high)})"
 
     time, nats, sampling = (found[name] for name in ("time", "nats", "sampling"))
     line(f"{weights}: {found['images']:,} test images, {found['images of many passes']:,} where it takes many passes")
     elbos = (interval(values, "{:.2f}".format) for values in (nats["elbo"], sampling["elbo of samples"][-1]))
     line("ELBO of test images {}, of samples {} nats".format(*elbos))
-    line(f"norm with depth, Spearman's correlation: {interval(time['growth'], '{:.4f}'.format)}")
-    for name in (name for name in time if name.startswith("unexplained")):
+    told = len(found["sides"]) > 1
+    growth = interval(time["growth"], "{:.4f}".format)
+    line(f"norm with depth, Spearman's correlation: {growth}" if told else "one step: no time to be told from its states")
+    for name in (name for name in time if told and name.startswith("unexplained")):
         _, kind, scope = name.split()
         where = "at all steps" if scope == "all" else "within resolutions"
         line(f"time read from {kind} of channels {where}, 1 - R^2: {interval(time[name])}")
@@ -175,19 +180,29 @@ def show_probe(weights: str, found: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("step", "side", "KL", "norm", "gain", "gradient", "best basis", "its 1 - R^2", "haar's"):
         table.add_column(heading, justify="right", no_wrap=True)
-    bases = found.get("bases", {"basis steps": [], "unexplained": []})
-    rows = dict(zip(bases["basis steps"], bases["unexplained"], strict=True))
+    bases = found.get("bases", {"basis steps": [], "unexplained": [], "best": []})
+    rows = {step: _basis(*row) for step, *row in zip(bases["basis steps"], bases["unexplained"], bases["best"], strict=True)}
     for k, side in enumerate(found["sides"]):
-        values = (nats["kl"][k], time["norm"][1][k], np.median(sampling["gain"][k]), np.median(sampling["gradient"][k]))
-        best = min(zip(rows[k + 1], found["wavelets"], strict=True)) if k + 1 in rows else None
-        basis = [best[1], scientific(best[0]), scientific(rows[k + 1][0])] if best else ["-"] * 3
-        table.add_row(str(k + 1), str(side), *map(scientific, values), *basis)
+        middle = (np.median(np.array(sampling[name][k], float)) for name in ("gain", "gradient"))  # NaN for None
+        values = [np.nan if value is None else float(value) for value in (nats["kl"][k], time["norm"][1][k], *middle)]
+        shown = ["-" if np.isnan(value) else scientific(value) for value in values]
+        table.add_row(str(k + 1), str(side), *shown, *rows.get(k + 1, ["-"] * 3))
     console.print(table)
     steps = found.get("steps", {})
     for side in (name.removeprefix("r ") for name in steps if name.startswith("r ")):
         curve = zip(steps[f"refined {side} counts"], steps[f"refined {side} change"], strict=True)
-        shown = "  ".join(f"{count}: {interval(change, '{:+.2f}'.format)}" for count, change in curve if any(change))
-        line(f"change of the ELBO with r' steps at {side} x {side}, trained with {steps[f'r {side}']}:  {shown}")
+        own = steps[f"r {side}"]
+        changes = "  ".join(f"{count}: {interval(change, '{:+.2f}'.format)}" for count, change in curve if count != own)
+        line(f"change of the ELBO with r' steps at {side} x {side}, trained with {own}:  {changes}")
+
+
+def _basis(unexplained: list[float | None], best: str | None) -> list[str]:
+    """The best basis where one stands out, what it leaves unexplained, and what Haar does; null in a record was not finite."""
+    shown = ["-" if value is None else scientific(value) for value in unexplained]
+    if set(shown) == {"-"}:
+        return ["nothing to explain", "-", "-"]
+    least = min(value for value in unexplained if value is not None)
+    return [best or "none stands out", scientific(least), shown[0]]
 
 
 def bench_table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -44,7 +44,7 @@ def unshared(module: nn.Module) -> dict[str, Tensor]:
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy tensors that `unshared` gave into a module of the same names and shapes.
 
-    Raises MultiresError, and changes nothing, where names or shapes differ.
+    Raises MultiresError, and changes nothing, where names, shapes or kinds of numbers differ, and where values are not finite.
     """
     own = unshared(module)
     if missing := sorted(set(own) - set(tensors)):
@@ -54,6 +54,10 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> N
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
             raise MultiresError(f"{where}: {name} has shape {tuple(tensors[name].shape)}, the network's is {tuple(tensor.shape)}")
+        if tensor.is_floating_point() != tensors[name].is_floating_point():
+            raise MultiresError(f"{where}: {name} is of {tensors[name].dtype}, the network's is of {tensor.dtype}")
+        if not bool(tensors[name].to(tensor.dtype).isfinite().all()):
+            raise MultiresError(f"{where}: {name} has values that are NaN or infinite, as {tensor.dtype}; weights are finite")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])

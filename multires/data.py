@@ -23,6 +23,7 @@ from multires.idx import read_idx
 from multires.spaces import resolution, sides
 
 PATCH = 32
+BORDER = 2  # of MNIST and Fashion-MNIST
 LARGEST = 1e30  # sums over a million cells stay finite in float32, and halving a small value stays exact
 
 
@@ -31,7 +32,8 @@ class Images:
     """A set of images: batches of one shape each, and one line that says what they are.
 
     `test` counts the last images of the only batch that are the set's published test images, 0 where it names none;
-    `views` counts the last batches that show the pixels of earlier ones again.
+    `views` counts the last batches that show the pixels of earlier ones again. `border` is the number of pixels on each edge that
+    only pad an image, None where that is not known.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Images:
     batches: tuple[Tensor, ...]
     test: int = 0
     views: int = 0
+    border: int | None = None
 
 
 def load(name: str) -> Images:
@@ -97,14 +100,14 @@ def _natural() -> Images:
     whole = torch.stack([_scaled(getattr(pywt.data, name)()) for name in names])[:, None]
     patches = whole.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).reshape(-1, 1, PATCH, PATCH)
     note = f"{len(names)} photographs of 512 x 512 and their {len(patches)} patches of {PATCH} x {PATCH}, from PyWavelets"
-    return Images("natural", note, (whole, patches.contiguous()), views=1)
+    return Images("natural", note, (whole, patches.contiguous()), views=1, border=0)
 
 
 def _digits() -> Images:
     from sklearn.datasets import load_digits
 
     values = torch.from_numpy(load_digits().images).float().div_(16)[:, None]
-    return Images("digits", f"{len(values):,} handwritten digits of 8 x 8, from scikit-learn", (values,))
+    return Images("digits", f"{len(values):,} handwritten digits of 8 x 8, from scikit-learn", (values,), border=0)
 
 
 def _required(name: str, file: str) -> Path:
@@ -122,8 +125,9 @@ def _mnist(name: str) -> Images:
         if values.ndim != 3 or values.dtype != np.uint8 or values.shape[1:] != (28, 28):
             raise MultiresError(f"{path}: holds {values.dtype} of shape {values.shape}; expected uint8 of (count, 28, 28)")
         parts.append(_scaled(values))
-    images = torch.nn.functional.pad(torch.cat(parts)[:, None], (2, 2, 2, 2))
-    return Images(name, f"{len(images):,} images of 28 x 28, set in 32 x 32 with a border of zeros", (images,), test=len(parts[-1]))
+    images = torch.nn.functional.pad(torch.cat(parts)[:, None], [BORDER] * 4)
+    note = f"{len(images):,} images of 28 x 28, set in 32 x 32 with a border of zeros"
+    return Images(name, note, (images,), test=len(parts[-1]), border=BORDER)
 
 
 def _cifar10() -> Images:
@@ -147,7 +151,7 @@ def _cifar10() -> Images:
     except (tarfile.TarError, zlib.error, EOFError, KeyError, OSError) as error:
         raise MultiresError(f"{path}: not the CIFAR-10 archive, or corrupt ({error}); delete it, then fetch it again") from None
     images = _scaled(np.concatenate(parts))
-    return Images("cifar-10", f"{len(images):,} colour images of 32 x 32", (images,), test=len(parts[-1]))
+    return Images("cifar-10", f"{len(images):,} colour images of 32 x 32", (images,), test=len(parts[-1]), border=0)
 
 
 SETS: dict[str, Callable[[], Images]] = {

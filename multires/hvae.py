@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from multires import memory
 from multires.cells import Bottleneck, Cell, Pointwise, Step
 from multires.errors import MultiresError
 from multires.hvae_configs import HVAEConfig, Resolution
@@ -83,6 +84,15 @@ def timetable(config: HVAEConfig) -> list[Moment]:
             owner = r.group if r.group is not None else (index,) if r.shared else (index, number)
             moments.append(Moment(len(moments) / config.steps, index, cells.setdefault(owner, len(cells))))
     return moments
+
+
+def require_room(config: HVAEConfig, batch: int = 1, copies: int = 1) -> None:
+    """Raise MultiresError where the states of all steps for a batch, or so many copies of the weights, do not fit this machine."""
+    states = sum((r.steps + r.encoder_blocks) * config.width_at(r) * r.size**2 for r in config.resolutions)
+    memory.require(f"batch = {batch} at {config.steps:,} steps", batch * states)
+    with torch.device("meta"):  # shapes alone
+        weights = sum(parameter.numel() for parameter in HVAE(config).parameters())
+    memory.require(f"{weights:,} parameters", copies * weights)
 
 
 class HVAE(nn.Module):
@@ -182,12 +192,12 @@ class HVAE(nn.Module):
                 state, before = self._enter(moment.resolution, state, count), moment.resolution
             shape = (count, self.config.latents, *state.shape[2:])
             if noise is not None:
-                eps = noise[number]
+                eps = noise[number].to(state)
             elif generator is not None:
                 eps = torch.randn(shape, generator=generator, dtype=state.dtype).to(state)
             else:
                 eps = torch.randn(shape, device=state.device, dtype=state.dtype)
-            latent = latents[number] if number < len(latents) else None
+            latent = latents[number].to(state) if number < len(latents) else None
             for what, given in (("noise", eps), ("latent", latent)):
                 if given is not None and given.shape != shape:
                     raise MultiresError(f"{what} of shape {tuple(given.shape)} for step {number + 1}: it takes {shape}")

@@ -9,6 +9,8 @@ from multires import plain
 from multires.configs import TrainingConfig
 from multires.errors import MultiresError
 
+DEEPEST = 16  # levels: images of 65,536 cells a side
+
 
 @dataclass(frozen=True)
 class Resolution:
@@ -63,7 +65,8 @@ class HVAEConfig:
     std: float = 0.5
     """Standard deviation of pixel values, by which the encoder divides."""
     border: int = 0
-    """Pixels on each edge that pad the images to a power of two: not scored, not part of the data."""
+    """Pixels on each edge that pad the images to a power of two: not scored, not part of the data; a run takes it from its data
+    where that is a set with a name."""
     no_bias_above: int = 64
     """The largest size at which the decoder starts from a learned function; above it starts from zero."""
     time_input: bool = False
@@ -136,8 +139,8 @@ class HVAERun:
     def __post_init__(self) -> None:
         """Raise MultiresError for what no run can have."""
         plain.require_types(self)
-        if self.pooled < 0:
-            raise MultiresError(f"pooled = {self.pooled}: must be 0 or more levels")
+        if not 0 <= self.pooled <= DEEPEST:
+            raise MultiresError(f"pooled = {self.pooled}: must be 0 to {DEEPEST} levels")
         if (self.model.likelihood == "bernoulli") != (self.binarise != "no"):
             raise MultiresError(
                 f"binarise = {self.binarise!r} with likelihood {self.model.likelihood!r}:"

@@ -12,7 +12,7 @@ from torch import nn
 from multires import checkpoints, files, plain
 from multires.configs import UNetRun
 from multires.errors import MultiresError
-from multires.hvae import HVAE
+from multires.hvae import HVAE, require_room
 from multires.hvae_configs import HVAERun
 from multires.unet import UNet
 
@@ -56,7 +56,19 @@ def card(name: str | Path, kind: str | None = None) -> dict[str, Any]:
     wanted = [kind] if kind else list(KINDS)
     if not isinstance(values, dict) or values.get("kind") not in wanted or "run" not in values:
         raise MultiresError(f"{path}: not the card of {' or '.join(KINDS[each] for each in wanted)}'s weights")
+    for field in ("parameters", "steps", "seconds"):
+        if not isinstance(values.get(field, 0), int | float):
+            raise MultiresError(f"{path}: {field} is {values[field]!r}, not a number")
+    course = values.get("history", {})
+    if not isinstance(course, dict) or not all(_points(points) for points in course.values()):
+        raise MultiresError(f"{path}: history is no course of (step, nats) by name")
     return values
+
+
+def _points(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(point, list) and len(point) == 2 and all(isinstance(number, int | float) for number in point) for point in values
+    )
 
 
 def load(name: str | Path) -> tuple[UNet, UNetRun] | tuple[HVAE, HVAERun]:
@@ -76,6 +88,7 @@ def load_unet(name: str | Path) -> tuple[UNet, UNetRun]:
 def load_hvae(name: str | Path) -> tuple[HVAE, HVAERun]:
     """Return a trained HVAE in float32, in evaluation mode, and the run it comes from; raises as `load_unet` does."""
     run = _run(HVAERun, name, "hvae")
+    require_room(run.model)
     return _filled(HVAE(run.model), name), run
 
 

@@ -112,8 +112,8 @@ class State:
             raise ValueError("it was written by a run of other settings")
         if state["step"] != int(place.name):
             raise ValueError(f"step {state['step']!r} in a folder named {place.name}")
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.skipped, self.skipped_in_a_row = int(state["skipped"]), int(state["skipped_in_a_row"])
         if state["processes"] == self.accelerator.num_processes:
             rows = checkpoints.read_tensors(place / "random.safetensors")
             _set_random(rows, self.accelerator.process_index, self.accelerator.device)

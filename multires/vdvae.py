@@ -58,11 +58,13 @@ def preset(name: str) -> HVAEConfig:
 
 def _names(hvae: HVAE) -> dict[str, str]:
     """From our names to those of openai/vdvae."""
-    plain = replace(hvae.config, time_input=False, normalise=False)
-    if plain != hvae.config or len(hvae.cells) != hvae.config.steps or hvae.config.likelihood != "logistic-mixture":
+    config = hvae.config
+    plain = replace(config, time_input=False, normalise=False, cell_bottleneck=None, likelihood="logistic-mixture", channels=3)
+    finest = config.width_at(config.resolutions[0])
+    if plain != config or len(hvae.cells) != config.steps or finest != config.width:
         raise MultiresError(
-            "openai/vdvae has a cell of its own at each step, no time input, no normalisation and a mixture of logistics;"
-            " this configuration differs"
+            "openai/vdvae has a cell of its own at each step, no time input, no normalisation, one bottleneck, colour, a mixture of"
+            " logistics, and at the finest resolution the width that is named for all; this configuration differs"
         )
     names = {"encoder.stem": "encoder.in_conv", "encoder.blocks": "encoder.enc_blocks", "head": "decoder.out_net.out_conv"}
     for cell in range(len(hvae.cells)):
@@ -97,15 +99,14 @@ def from_openai(state_dict: Mapping[str, Tensor], config: HVAEConfig) -> HVAE:
         raise MultiresError(f"state dict: {extra[0]} has no place in this configuration ({len(extra)} of {len(state_dict)} keys)")
     for ours, tensor in hvae.state_dict().items():
         found = state_dict[names[ours]]
-        if not isinstance(found, Tensor) or not found.is_floating_point():
+        if not isinstance(found, Tensor) or not found.is_floating_point() or found.layout != torch.strided or found.is_meta:
             what = f"a tensor of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
-            raise MultiresError(f"state dict: {names[ours]} is {what}; weights are tensors of floating-point numbers")
+            where = f" ({found.layout}, on {found.device})" if isinstance(found, Tensor) else ""
+            raise MultiresError(f"state dict: {names[ours]} is {what}{where}; weights are tensors of floating-point numbers")
         if tensor.shape != found.shape:
             raise MultiresError(
                 f"state dict: {names[ours]} has shape {tuple(found.shape)}; this configuration's is {tuple(tensor.shape)}"
             )
-        if not bool(found.isfinite().all()):
-            raise MultiresError(f"state dict: {names[ours]} has values that are NaN or infinite; weights are finite")
     checkpoints.load_into(hvae, {ours: state_dict[theirs] for ours, theirs in names.items()}, "state dict")
     return hvae.eval()
 
@@ -113,4 +114,5 @@ def from_openai(state_dict: Mapping[str, Tensor], config: HVAEConfig) -> HVAE:
 def to_openai(hvae: HVAE) -> dict[str, Tensor]:
     """The weights under the names of openai/vdvae, for its code to load."""
     names = _names(hvae)
-    return {names[key]: tensor.detach().clone() for key, tensor in hvae.state_dict().items()}
+    # contiguous: safetensors take no other, and ours may have their channels last
+    return {names[key]: t.detach().clone(memory_format=torch.contiguous_format) for key, t in hvae.state_dict().items()}

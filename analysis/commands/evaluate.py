@@ -32,23 +32,24 @@ class Evaluate:
         import torch
 
         from analysis import hvae_runs, sheets, terminal
-        from multires import bounds, checkpoints, files, plain, pretrained, training
+        from multires import bounds, checkpoints, files, plain, pretrained
 
         if self.draws < 0 or (self.images is not None and self.images < 1):
             raise MultiresError(f"--draws {self.draws} --images {self.images}: draws are 0 or more, images 1 or more")
         card = pretrained.card(self.weights, "hvae")
         net, run = pretrained.load_hvae(self.weights)
+        test = hvae_runs.held_out(run)[: self.images]
         shipped = self.ship and self.ship / f"hvae-{hvae_runs.name(run)}.safetensors"
         for target in (self.sheet, self.json, shipped):
             if target:
                 files.require_writable(target)
+            if target and target != shipped and target.resolve() == pretrained.path_of(self.weights).resolve():
+                raise MultiresError(f"{target}: holds the weights that are evaluated; name another file")
+        if shipped and shipped.exists() and pretrained.card(shipped, "hvae")["run"] != plain.to_json(run):
+            raise MultiresError(f"{shipped}: weights of another run have that name; move them, or name another folder")
         card |= {"run": plain.to_json(run), "data": run.data, "parameters": sum(p.numel() for p in net.parameters())}
-        log = pretrained.path_of(self.weights).parent / training.LOG
-        if log.exists():
-            card |= {"history": sheets.history(log, net.dimensions)}
         if shipped:
             net.half().float()  # what is measured has to be what is shipped
-        test = hvae_runs.held_out(run)[: self.images]
         net.to("cuda" if torch.cuda.is_available() else "cpu")
         parts = bounds.bounds(net, test, self.draws, hvae_runs.TEST_SEED)
         batches = list(terminal.progress(parts, -(-len(test) // bounds.BATCH), "evaluating"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from analysis.commands.verify import require_seed
 from multires.errors import MultiresError
 
 FILE = "probe.json"
@@ -22,7 +23,7 @@ class Probe:
     images: int | None = None
     """Only the first so many test images; all where none is named."""
     seed: int = 0
-    """Fixes every random number."""
+    """Fixes every random number: 0 to 2^32 - 1."""
     out: Path | None = None
     """Folder for the numbers and the figures; runs/probe-NAME where none is named."""
     json: Path | None = None
@@ -37,23 +38,29 @@ class Probe:
         from analysis.figures import hvaes, style
         from multires import files
 
-        if self.seed < 0 or (self.images is not None and self.images < probing.LEAST):
-            raise MultiresError(
-                f"--seed {self.seed} --images {self.images}: seeds are 0 or more, images {probing.LEAST} or more, half to fit on"
-            )
-        net, images = probing.open_network(self.weights, self.data)
+        require_seed(self.seed)
+        if self.images is not None and self.images < probing.LEAST:
+            raise MultiresError(f"--images {self.images}: images are {probing.LEAST} or more, half to fit on")
+        net, run = probing.open_run(self.weights, self.data)
+        images, tiled = probing.test_images(net, run)
         net.to("cuda" if torch.cuda.is_available() else "cpu")
         probe = probing.Probe(net, images[: self.images], self.seed)
         out = self.out or Path("runs") / f"probe-{Path(self.weights).stem}"
-        for target in (out / FILE, *([self.json] if self.json else [])):
+        targets = (out / FILE, *([self.json] if self.json else []))
+        for target in targets:
             files.require_writable(target)
+        if tiled:
+            print(tiled, flush=True)
         for _ in terminal.progress(probe.run(), probe.parts, "probing"):
             pass
-        record = probe.to_json()
+        record = probe.to_json() | ({"tiles": tiled} if tiled else {})
         terminal.show_probe(self.weights, record)
-        for name in probe.found:
-            style.save(getattr(hvaes, name), probe.evidence(name), out / f"{name}.svg", out / f"{name}.png")
-        for target in (out / FILE, *([self.json] if self.json else [])):
+        for target in targets:  # before anything is drawn: what was computed is not to be lost
             files.write_json(target, record)
+        try:
+            for name in probe.found:
+                style.save(getattr(hvaes, name), probe.evidence(name), out / f"{name}.svg", out / f"{name}.png")
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped while drawing; {out / FILE} is whole") from None
         print(f"numbers and figures: {out.resolve()}")
         return 0

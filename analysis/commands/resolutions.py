@@ -34,7 +34,7 @@ def read(item: str) -> Resolution:
         if not equals:
             raise MultiresError(f"--resolutions {item}: expected NAME=VALUE,..., for example size=32,steps=2")
         try:
-            values[name] = json.loads(value)
+            values[name] = value if name == "group" else json.loads(value)  # a name, also where it looks like a number
         except ValueError:
             values[name] = value
     return plain.from_json(Resolution, values, f"--resolutions {item}")

@@ -111,9 +111,12 @@ class Train:
         ):
             print("multires: accelerate launch --cpu starts one process unless given MPI; torchrun starts several", file=sys.stderr)
         last = None
-        for record in terminal.training_progress(runs.go(run, directory, self.tensorboard), run.training.steps):
-            if isinstance(record, training.Evaluated):
-                last = record
+        try:
+            for record in terminal.training_progress(runs.go(run, directory, self.tensorboard), run.training.steps):
+                if isinstance(record, training.Evaluated):
+                    last = record
+        except KeyboardInterrupt as stop:  # where the loop has not said it: before its first step, or at a second Ctrl-C
+            raise KeyboardInterrupt(str(stop) or f"stopped; {directory} holds the run, go on with --resume {directory}") from None
         if training.processes().is_main_process:
             loss = f"test loss {last.test_loss:.6g}; " if last else ""
             print(f"{loss}weights: {(directory / runs.WEIGHTS).resolve()}")

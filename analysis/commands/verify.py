@@ -9,6 +9,14 @@ from tyro.conf import Positional
 from analysis.commands.report import PAGE
 from multires.errors import MultiresError
 
+LARGEST_SEED = 2**32 - 1  # generators hold 64 bits: there is room for what is added to seeds, and for a thousandfold
+
+
+def require_seed(seed: int) -> None:
+    """Raise MultiresError for what is no seed."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise MultiresError(f"--seed {seed}: seeds are 0 to {LARGEST_SEED} (2^32 - 1)")
+
 
 @dataclass(frozen=True)
 class Verify:
@@ -19,7 +27,7 @@ class Verify:
     data: str = "natural"
     """natural, digits, mnist, fashion-mnist, cifar-10, or a path: an image, a folder of images, or an .npy array."""
     seed: int = 0
-    """Fixes every random number."""
+    """Fixes every random number: 0 to 2^32 - 1."""
     full: bool = False
     """Measure claims about trained HVAEs on all test images, not on the first 1,000."""
     out: Path = Path("runs/verify")
@@ -38,8 +46,7 @@ class Verify:
 
         assert claims  # importing it registers the claims
         chosen = evidence.select(self.claims)
-        if self.seed < 0:
-            raise MultiresError(f"--seed {self.seed}: seeds are 0 or more")
+        require_seed(self.seed)
         images = data.load(self.data)
         report = self.out / PAGE
         for target in (self.out / record.ARRAYS, self.out / record.EVIDENCE, report, *([self.json] if self.json else [])):

@@ -47,7 +47,9 @@ def _over_time(axes: Axes, a: Arrays, title: str, more: Sequence[str] = ()) -> n
 
 
 def _log(axes: Axes) -> None:
-    """A logarithmic axis whose labels are plain numbers."""
+    """A logarithmic axis whose labels are plain numbers, where there is anything above zero to draw on one."""
+    if not np.isfinite(axes.dataLim.minposy):
+        return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -112,7 +114,7 @@ def _missing(axes: Axes, a: Arrays, judged: bool) -> None:
 
 def _sheet(axes: Axes, pictures: np.ndarray) -> None:
     """Pictures of shape (row, column, channel, y, x), a grey line between them."""
-    wide = np.pad(np.clip(pictures, 0, 1), ((0, 0), (0, 0), (0, 0), (0, 1), (0, 1)), constant_values=0.5)
+    wide = np.pad(np.clip(np.nan_to_num(pictures), 0, 1), ((0, 0), (0, 0), (0, 0), (0, 1), (0, 1)), constant_values=0.5)
     whole = wide.transpose(0, 3, 1, 4, 2)
     grid = whole.reshape(whole.shape[0] * whole.shape[1], whole.shape[2] * whole.shape[3], -1)
     axes.imshow(grid[..., 0] if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0, vmax=1, aspect="equal")
@@ -182,14 +184,17 @@ def bases(evidence: Evidence) -> Figure:
     networks = list(_networks(a, "unexplained"))
     rows = [f"step {step}, {side} x {side}" for step, side in zip(a["trained basis steps"], a["trained basis sides"], strict=True)]
     figure, drawn = panels(len(networks), 0.5 + 0.22 * len(rows))
-    largest = max(float(values.max()) for _, _, values in networks)
-    norm = LogNorm(max(min(float(values.min()) for _, _, values in networks), SMALLEST), largest)
+    told = np.concatenate([values[np.isfinite(values)] for _, _, values in networks])
+    lowest, largest = (max(float(end), SMALLEST) for end in (told.min(initial=np.inf), told.max(initial=0)))
+    norm = LogNorm(lowest if lowest < largest else largest / 10, largest)
     for axes, (label, _, values) in zip(drawn, networks, strict=True):
         shown = matrix(axes, np.maximum(values, SMALLEST), rows, WAVELETS, cmap="cividis", norm=norm)
-        write_cells(axes, shown, lambda value: f"{value:.2g}", lambda shade: shade < 0.5)
-        for row, best in enumerate(values.argmin(1)):
-            outline(axes, row, best, RED)
-        axes.set_title(f"{label}: unexplained 1 - R², held out")
+        write_cells(axes, shown, lambda value: f"{value:.2g}" if np.isfinite(value) else "-", lambda shade: shade < 0.5)
+        for row, best in enumerate(a.get(f"{label} best", values.argmin(1))):
+            if best >= 0:  # else none stands out
+                outline(axes, row, best, RED)
+        said = "unexplained 1 - R², held out" if np.isfinite(values).any() else "nothing to explain"
+        axes.set_title(f"{label}: {said}")
     return figure
 
 
