@@ -78,9 +78,9 @@ class Evidence:
     def worst(self) -> Check:
         """The check furthest past its bound; where all hold, the one nearest to it in float64, the precision of exact claims.
 
-        Nothing is nearer than a bound of 0, of which no share can be used.
+        A difference that has to be at most 0, and is below, has no such share: it comes before those that have.
         """
-        return max(self.checks, key=lambda check: (not check.holds, check.dtype == "float64", not check.bound, check.ratio))
+        return max(self.checks, key=lambda check: (not check.holds, check.dtype == "float64", check.measured < 0, check.ratio))
 
     @property
     def weakest(self) -> Control:

@@ -1,6 +1,7 @@
 """The spine: what counts as a check that holds, a control that fails, a verdict; selecting and running claims."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,3 +113,14 @@ def test_the_registry_is_what_its_entries_say() -> None:
         for name in each.functions:
             module, _, function = name.rpartition(".")
             assert callable(getattr(__import__(module, fromlist=[function]), function))
+
+
+def test_a_difference_below_zero_is_shown_before_shares_of_bounds() -> None:
+    difference, share = Check("what it costs", -0.01, 0.0, "float32"), Check("share", 0.99, 1.0, "float32")
+    control = [Control("other", 2.0, 1.0)]
+    assert Evidence([share, difference], control).worst is difference
+    assert Evidence([share, replace(difference, measured=0.01)], control).judge() == (
+        "not supported",
+        "what it costs: 0.01 exceeds 0",
+    )
+    assert Evidence([replace(difference, measured=0.0), share], control).worst is share
