@@ -80,7 +80,8 @@ def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[trainin
 def sources(directory: Path) -> dict[str, int]:
     """The commits that a run was trained with, and the step that each first took up the training at."""
     found: dict[str, int] = {}
-    for line in (directory / SOURCES).read_text(errors="replace").splitlines():
+    path = directory / SOURCES
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         with contextlib.suppress(ValueError, TypeError, KeyError):  # a line cut short when the machine stopped
             source = json.loads(line)
             found.setdefault(source["commit"], source["step"])

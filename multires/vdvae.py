@@ -107,6 +107,10 @@ def from_openai(state_dict: Mapping[str, Tensor], config: HVAEConfig) -> HVAE:
             raise MultiresError(
                 f"state dict: {names[ours]} has shape {tuple(found.shape)}; this configuration's is {tuple(tensor.shape)}"
             )
+        if not bool(found.to(tensor.dtype).isfinite().all()):
+            raise MultiresError(
+                f"state dict: {names[ours]} has values that are NaN or infinite, as {tensor.dtype}; weights are finite"
+            )
     checkpoints.load_into(hvae, {ours: state_dict[theirs] for ours, theirs in names.items()}, "state dict")
     return hvae.eval()
 

@@ -33,6 +33,7 @@ class Evaluate:
 
         from analysis import hvae_runs, sheets, terminal
         from multires import bounds, checkpoints, files, plain, pretrained
+        from multires.hvae_configs import HVAERun
 
         if self.draws < 0 or (self.images is not None and self.images < 1):
             raise MultiresError(f"--draws {self.draws} --images {self.images}: draws are 0 or more, images 1 or more")
@@ -40,12 +41,13 @@ class Evaluate:
         net, run = pretrained.load_hvae(self.weights)
         test = hvae_runs.held_out(run)[: self.images]
         shipped = self.ship and self.ship / f"hvae-{hvae_runs.name(run)}.safetensors"
+        weights = pretrained.path_of(self.weights).resolve()
         for target in (self.sheet, self.json, shipped):
             if target:
                 files.require_writable(target)
-            if target and target != shipped and target.resolve() == pretrained.path_of(self.weights).resolve():
-                raise MultiresError(f"{target}: holds the weights that are evaluated; name another file")
-        if shipped and shipped.exists() and pretrained.card(shipped, "hvae")["run"] != plain.to_json(run):
+            if target and target != shipped and target.resolve() in (weights, weights.with_suffix(".json")):
+                raise MultiresError(f"{target}: holds the weights that are evaluated, or their card; name another file")
+        if shipped and shipped.exists() and plain.from_json(HVAERun, pretrained.card(shipped, "hvae")["run"], str(shipped)) != run:
             raise MultiresError(f"{shipped}: weights of another run have that name; move them, or name another folder")
         card |= {"run": plain.to_json(run), "data": run.data, "parameters": sum(p.numel() for p in net.parameters())}
         if shipped:

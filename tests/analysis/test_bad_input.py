@@ -141,11 +141,44 @@ def test_a_training_that_no_memory_holds(refused: Refused, field: str, value: li
     assert files(Path()) == []
 
 
-@pytest.mark.parametrize("name", ["sources.jsonl", "weights.safetensors"])
-def test_a_folder_in_place_of_a_file_of_the_run(refused: Refused, name: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "takes"),
+    [
+        ("--width 1000000", ""),
+        ("--latents 1000000000", " parameters"),
+        ("--mixtures 1000000000", " parameters"),
+        ("--batch 100000000000", "multires: batch = 100000000000 at 7 steps"),
+        ("--resolutions size=8,steps=100000000", "multires: batch = 32 at 100,000,000 steps"),
+        ("--resolutions size=8,encoder_blocks=100000000", "multires: batch = 32 at 1 steps"),
+    ],
+)
+def test_an_hvae_that_no_memory_holds(refused: Refused, options: str, takes: str) -> None:
+    line = refused("train", "hvae", "digits", *options.split(), "--out", "run")
+    assert f"{takes}: takes " in line
+    assert " GiB or more, and this machine has " in line
+    assert files(Path()) == []
+
+
+@pytest.mark.parametrize("levels", ["-1", "17", "10000000000"])
+def test_levels_that_no_images_have(refused: Refused, levels: str) -> None:
+    assert f"pooled = {levels}: must be 0 to 16 levels" in refused("train", "hvae", "digits", "--pooled", levels, "--out", "run")
+    assert files(Path()) == []
+
+
+@pytest.mark.parametrize("preset", [("unet", "denoise"), ("hvae", "digits")], ids=lambda preset: preset[0])
+@pytest.mark.parametrize("name", ["sources.jsonl", "log.jsonl", "sheet.png", "weights.safetensors", "weights.json"])
+def test_a_folder_in_place_of_a_file_of_the_run(refused: Refused, name: str, preset: tuple[str, str]) -> None:
     (Path("run") / name).mkdir(parents=True)
-    assert f"run/{name}: is a folder" in refused("train", "unet", "denoise", "--out", "run")
+    assert f"run/{name}: is a folder" in refused("train", *preset, "--out", "run")
     assert files(Path()) == [Path("run"), Path("run") / name]
+
+
+def test_a_file_in_place_of_the_checkpoints_of_the_run(refused: Refused) -> None:
+    Path("run").mkdir()
+    Path("run/checkpoints").write_text("mine")
+    assert "run/checkpoints: is a file; remove it" in refused("train", "hvae", "digits", "--out", "run")
+    assert files(Path()) == [Path("run"), Path("run/checkpoints")]
+    assert Path("run/checkpoints").read_text() == "mine"
 
 
 def test_weights_of_a_study_shipped_into_a_file(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,19 +3,23 @@
 import json
 import re
 import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from analysis import cli, hvae_runs, runs, sheets
+from analysis.commands.resolutions import read, write
 from multires import bounds, pretrained
 from multires.data import Images
 from multires.errors import MultiresError
+from multires.hvae import HVAE
 from multires.hvae_configs import HVAE_PRESETS, HVAERun, Resolution
 from multires.training import Evaluated, Record, Saved, Step
 
@@ -112,6 +116,30 @@ def test_the_card_says_what_the_weights_are(trained: tuple[Path, list[Record]]) 
     assert len(card["history"]["training"]) == 100
 
 
+def test_a_finished_run_that_is_resumed_keeps_its_commit(
+    trained: tuple[Path, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    before, sources = pretrained.card(folder), (folder / runs.SOURCES).read_text()
+    monkeypatch.setattr(runs, "commit", lambda: "a later one")
+    go(folder)
+    assert pretrained.card(folder)["commit"] == before["commit"]
+    assert (folder / runs.SOURCES).read_text() == sources
+
+
+def test_lines_about_sources_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    lines = [b'{"step": 0, "commit": "one"}', b"\xff\xfe", b"[]", b'{"step": 7, "commit": "two"}', b'{"step": 9, "com']
+    (tmp_path / runs.SOURCES).write_bytes(b"\n".join(lines))
+    assert runs.sources(tmp_path) == {"one": 0, "two": 7}
+
+
+@pytest.mark.parametrize("group", ["a", "1", "1.5", "true", "null", "[]", "a=b"])
+def test_a_group_may_have_any_name(group: str) -> None:
+    resolution = Resolution(8, 2, 3, group=group)
+    assert read(write(resolution)) == resolution
+
+
 def call(*arguments: str) -> int:
     with pytest.raises(SystemExit) as end:
         cli.main(list(arguments))
@@ -179,6 +207,59 @@ def test_pixels_beyond_the_range_are_found_wherever_they_are(
     monkeypatch.setattr(hvae_runs.data, "load", lambda name: Images("mine", "", batches))
     with pytest.raises(MultiresError, match=r"values from (-0.5 to 0.5|0.5 to 1.5); an HVAE models pixels in \[0, 1\]"):
         hvae_runs.settle(TINY)
+
+
+@pytest.fixture
+def mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HVAERun:
+    """A run on made-up files, whose preset does not know the border of its data."""
+    monkeypatch.setenv("MULTIRES_DATA", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    for part, count in (("train", 30), ("t10k", 3)):
+        content = struct.pack(">4I", 0x0803, count, 28, 28) + bytes(count * 28 * 28)
+        (tmp_path / "mnist" / f"{part}-images-idx3-ubyte").write_bytes(content)
+    preset = HVAE_PRESETS["mnist"]
+    return replace(preset, model=replace(preset.model, border=0))
+
+
+def sized(run: HVAERun, size: int, border: int = 0) -> HVAERun:
+    return replace(run, model=replace(run.model, resolutions=(Resolution(size), Resolution(1)), border=border))
+
+
+def test_the_border_is_that_of_the_data(mnist: HVAERun) -> None:
+    assert hvae_runs.settle(mnist).model.border == 2
+    assert hvae_runs.settle(HVAE_PRESETS["mnist"]) == HVAE_PRESETS["mnist"]
+    assert hvae_runs.settle(replace(sized(mnist, 16), pooled=1)).model.border == 1
+    assert hvae_runs.settle(replace(sized(mnist, 8), pooled=2)).model.border == 0
+    assert hvae_runs.settle(replace(HVAE_PRESETS["mnist"], data="natural")).model.border == 0
+    assert hvae_runs.settle(sized(TINY, 8, border=2)).model.border == 0
+    assert hvae_runs.settle(sized(TINY, 4, border=1)).model.border == 0  # so digits may be cut
+
+
+def test_images_of_ones_own_keep_the_border_that_is_configured(tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", np.zeros((40, 16, 16)))
+    run = replace(TINY, data=str(tmp_path / "mine.npy"))
+    for border in (0, 3):
+        assert hvae_runs.settle(sized(run, 16, border)).model.border == border
+    assert hvae_runs.settle(sized(run, 8, 0)).model.border == 0
+    assert hvae_runs.settle(replace(sized(run, 8, 3), pooled=1)).model.border == 3
+    with pytest.raises(MultiresError, match=r"images of 16 x 16 with a border .* but 8 x 8 would be cut out of them"):
+        hvae_runs.settle(sized(run, 8, border=3))
+
+
+def test_images_with_a_border_are_not_cut(mnist: HVAERun) -> None:
+    says = r"\Amnist: images of 32 x 32 with a border that only pads them .* 16 x 16 would be cut out of them; .*\(pooled\)\Z"
+    for run in (sized(mnist, 16), replace(sized(mnist, 8), pooled=1)):
+        with pytest.raises(MultiresError, match=says):
+            hvae_runs.settle(run)
+
+
+def test_a_sheet_is_drawn_of_any_number_of_channels(tmp_path: Path) -> None:
+    for channels in (1, 2, 3, 4):
+        hvae = HVAE(replace(sized(TINY, 8).model, channels=channels, likelihood="bernoulli"))
+        sheets.write(hvae, torch.rand(5, channels, 8, 8).round(), {}, tmp_path / "sheet.png")
+        if channels == 2:
+            black_and_white = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8)], 1)
+            assert sheets.rebuilt(hvae, black_and_white)[:8, :8].unique().tolist() == [0.5]  # the mean of its channels
 
 
 def test_pixels_are_drawn_anew_at_each_step_and_once_for_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,8 +386,6 @@ def test_what_cannot_be_resumed_is_one_line_and_nothing_is_lost(
 def test_wrong_calls_get_one_line_and_leave_nothing(
     arguments: list[str], says: str, trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import numpy as np
-
     np.save(tmp_path / "x.npy", np.linspace(-1, 1, 40 * 64 * 64).reshape(40, 64, 64))
     arguments = [part.format(npy=tmp_path / "x.npy", hvae=trained[0]) for part in arguments]
     if arguments[0] == "train" and "--resume" not in arguments:

@@ -139,6 +139,21 @@ def test_ctrl_c_says_where_it_stopped_and_resume_goes_on(tmp_path: Path) -> None
     assert f"step {int(checkpoint.name)} of" in line
 
 
+def test_ctrl_c_before_the_first_step_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "go", stopped)
+        assert called("denoise", *TINY, "--steps", "2", "--out", str(folder)) == 130
+    said = capsys.readouterr().err
+    assert said == f"multires: stopped; {folder} holds the run, go on with --resume {folder}\n"
+    assert called("denoise", "--resume", str(folder)) == 0
+
+
 def test_wavelets_are_known_by_name(tmp_path: Path) -> None:
     assert called("denoise", *TINY, "--steps", "2", "--pooling", "bior2.2", "--out", str(tmp_path / "run")) == 0
     assert pretrained.card(tmp_path / "run")["pooling"] == "bior2.2"

@@ -17,6 +17,7 @@ from multires.unet import UNet
 from tests.strategies import unet_configs
 
 ROOT = Path(__file__).parents[2]
+NOT_FINITE = "has values that are NaN or infinite, as torch.float32; weights are finite"
 FAILURES = [
     (
         OSError(28, "No space left"),
@@ -86,6 +87,12 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
         ({"head.bias": None, "stem.bias": None}, "here: head.bias is missing (2 of 20 tensors are)"),
         ({"more": torch.ones(1)}, "here: more belongs to another network (1 of 21 tensors do)"),
         ({"head.bias": torch.ones(2)}, "here: head.bias has shape (2,), the network's is (1,)"),
+        ({"head.bias": torch.tensor([math.nan])}, f"here: head.bias {NOT_FINITE}"),
+        ({"head.bias": torch.tensor([-math.inf])}, f"here: head.bias {NOT_FINITE}"),
+        ({"head.bias": torch.tensor([1e39], dtype=torch.float64)}, f"here: head.bias {NOT_FINITE}"),
+        ({"head.bias": torch.tensor([1])}, "here: head.bias is of torch.int64, the network's is of torch.float32"),
+        ({"head.bias": torch.tensor([True])}, "here: head.bias is of torch.bool, the network's is of torch.float32"),
+        ({"head.bias": torch.tensor([1j])}, "here: head.bias is of torch.complex64, the network's is of torch.float32"),
     ],
 )
 def test_tensors_that_do_not_fit_change_nothing(change: dict[str, Tensor | None], says: str) -> None:
@@ -96,6 +103,14 @@ def test_tensors_that_do_not_fit_change_nothing(change: dict[str, Tensor | None]
         checkpoints.load_into(other, tensors, "here")
     assert str(error.value) == says
     assert same(other.state_dict(), before)
+
+
+def test_a_count_is_no_fraction() -> None:
+    module = Tied()
+    tensors = {**checkpoints.unshared(Tied()), "count": torch.tensor([1.5, 2.5])}
+    with pytest.raises(MultiresError, match=r"^here: count is of torch\.float32, the network's is of torch\.int64$"):
+        checkpoints.load_into(module, tensors, "here")
+    assert module.count.tolist() == [2**40 + 1, 7]
 
 
 def test_damaged_tensors_are_refused(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_natural() -> None:
     assert len({float(photograph.mean()) for photograph in whole}) == 3
     assert "3 photographs" in images.note
     assert "768 patches" in images.note
+    assert images.border == 0
 
 
 def test_digits() -> None:
@@ -64,6 +65,7 @@ def test_digits() -> None:
     assert values.max() == 1
     np.testing.assert_array_equal(values[:, 0].numpy() * 16, load_digits().images)
     assert "1,797" in images.note
+    assert images.border == 0
 
 
 # MNIST and Fashion-MNIST
@@ -112,6 +114,7 @@ def test_mnist_is_set_in_zeros(home: Path, name: str, suffix: str) -> None:
     assert values.dtype == torch.float32
     expected = np.zeros((8, 1, 32, 32), np.float32)
     expected[:, 0, 2:30, 2:30] = raw / 255
+    assert images.border == 2
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-6, atol=0)
     assert "8 images" in images.note
 

@@ -145,6 +145,18 @@ def test_noise_may_be_given_and_is_the_only_chance() -> None:
     assert torch.allclose(one[0].noise, -other[0].noise)
 
 
+def test_noise_and_latents_are_taken_in_the_precision_of_the_network() -> None:
+    hvae = build().float()
+    noise = [torch.randn(step.latent.shape, dtype=torch.float64) for step in hvae.integrate(5)]
+
+    def run(noise: list[Tensor]) -> list[Step]:
+        return list(hvae.integrate(5, noise=noise, latents=noise[:2]))
+
+    for one, two in zip(run(noise), run([eps.float() for eps in noise]), strict=True):
+        assert one.state.dtype == torch.float32
+        assert torch.equal(one.state, two.state)
+
+
 def test_a_temperature_multiplies_the_deviations_step_by_step() -> None:
     hvae = build()
     noise = [torch.randn_like(step.latent) for step in infer(hvae)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from multires import vdvae
@@ -87,6 +87,22 @@ def test_export_and_import_are_each_others_inverse() -> None:
     assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in hvae.state_dict().items())
 
 
+def test_what_is_exported_can_be_saved_and_comes_back() -> None:
+    """safetensors takes contiguous tensors alone, and an HVAE has its channels last."""
+    hvae = HVAE(SMALL)
+    assert not all(tensor.is_contiguous() for tensor in hvae.state_dict().values())
+    again = vdvae.from_openai(load(save(vdvae.to_openai(hvae))), SMALL)
+    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in hvae.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_weights_of_other_precisions_are_taken_in_float32(dtype: torch.dtype) -> None:
+    given = {key: tensor.to(dtype) for key, tensor in state().items()}
+    back = vdvae.to_openai(vdvae.from_openai(given, SMALL))
+    assert all(torch.equal(back[key], tensor.float()) for key, tensor in given.items())
+    assert {tensor.dtype for tensor in back.values()} == {torch.float32}
+
+
 def test_the_keys_of_data_parallel_are_known() -> None:
     given = state()
     back = vdvae.to_openai(vdvae.from_openai({f"module.{key}": tensor for key, tensor in given.items()}, SMALL))
@@ -113,10 +129,14 @@ def test_other_state_dicts_are_refused_in_one_line() -> None:
         (whole | {7: whole[key], "x": whole[key]}, "state dict: 7 has no place"),
         (whole | {key: whole[key].tolist()}, f"{key} is list; weights are tensors of floating-point numbers"),
         (whole | {key: None}, f"{key} is NoneType; weights"),
-        (whole | {key: whole[key].long()}, f"{key} is a tensor of torch.int64; weights"),
+        (whole | {key: whole[key].long()}, f"{key} is a tensor of torch.int64"),
+        (whole | {key: whole[key].to_sparse()}, rf"{key} is a tensor of torch.float32 \(torch.sparse_coo, on cpu\); weights"),
+        (whole | {key: whole[key].to("meta")}, rf"{key} is a tensor of torch.float32 \(torch.strided, on meta\); weights"),
+        (whole | {key: whole[key].to(torch.complex64)}, rf"{key} is a tensor of torch.complex64 \(.*\); weights"),
+        ({("" if k == key else "module.") + k: v for k, v in whole.items()}, "is missing"),
         (whole | {key: whole[key] * torch.inf}, f"{key} has values that are NaN or infinite"),
         (whole | {key: torch.full_like(whole[key], torch.nan)}, f"{key} has values that are NaN"),
-        ({("" if k == key else "module.") + k: v for k, v in whole.items()}, "is missing"),
+        (whole | {key: whole[key].double() * 1e300}, f"{key} has values that are NaN or infinite, as torch.float32"),
     ):
         with pytest.raises(MultiresError, match=reason) as caught:
             vdvae.from_openai(wrong, SMALL)
@@ -130,13 +150,23 @@ def test_other_state_dicts_are_refused_in_one_line() -> None:
         replace(SMALL, normalise=True),
         replace(SMALL, resolutions=(Resolution(8, 2, 3, shared=True), *SMALL.resolutions[1:])),
         replace(SMALL, likelihood="bernoulli"),
+        replace(SMALL, channels=1),
+        replace(SMALL, cell_bottleneck=0.5),
+        replace(SMALL, resolutions=(Resolution(8, 2, 3, width=8), *SMALL.resolutions[1:])),
     ],
+    ids=["time", "normalised", "shared", "bernoulli", "grey", "cell bottleneck", "finest width"],
 )
 def test_what_vdvae_has_not_cannot_be_exchanged(config: HVAEConfig) -> None:
-    with pytest.raises(MultiresError, match="this configuration differs"):
+    with pytest.raises(MultiresError, match=r"\A.*; this configuration differs\Z"):
         vdvae.to_openai(HVAE(config))
-    with pytest.raises(MultiresError, match="this configuration differs"):
+    with pytest.raises(MultiresError, match=r"\A.*; this configuration differs\Z"):
         vdvae.from_openai(state(), config)
+
+
+def test_another_width_below_the_finest_resolution_can_be_exchanged() -> None:
+    hvae = HVAE(replace(SMALL, resolutions=(SMALL.resolutions[0], Resolution(4, 2, 3, width=8), SMALL.resolutions[2])))
+    again = vdvae.from_openai(vdvae.to_openai(hvae), hvae.config)
+    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in hvae.state_dict().items())
 
 
 def test_an_unknown_preset_is_refused() -> None:
