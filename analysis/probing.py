@@ -51,8 +51,8 @@ def open_run(weights: str, data: str | None) -> tuple[HVAE, HVAERun]:
 
 def test_images(net: HVAE, run: HVAERun) -> tuple[Tensor, str]:
     """The test images of a run's data, and where they are cut from larger ones a sentence that says so."""
-    _, test = hvae_runs.images(run)
-    hvae_runs.require_pixels(run, test.sources)
+    train, test = hvae_runs.images(run)
+    hvae_runs.require_pixels(run, (*train.sources, *test.sources))
     images = hvae_runs.held_out(run)
     with torch.no_grad():
         net.encode(images[:1])  # refuses other shapes before anything is computed or written

@@ -37,7 +37,7 @@ BELOW = {  # what each module of multires may import of multires
     "hvae_configs": {"errors", "configs", "plain"},
     "likelihoods": {"errors", "gaussians"},
     "cells": {"diffusion", "gaussians", "hvae_configs"},
-    "hvae": {"errors", "cells", "hvae_configs", "likelihoods", "pooling", "spaces"},
+    "hvae": {"errors", "memory", "cells", "hvae_configs", "likelihoods", "pooling", "spaces"},
     "vdvae": {"errors", "checkpoints", "hvae", "hvae_configs"},
     "bounds": {"hvae"},
     "linear_hvae": {"hvae", "hvae_configs"},

@@ -87,7 +87,7 @@ def test_what_is_measured_is_the_case_that_was_asked_for(monkeypatch: pytest.Mon
     called: list[tuple[str, str]] = []
     for each in hvae_work.CASES:
         monkeypatch.setitem(hvae_work.CASES, each, lambda work, each=each: called.append((each, type(work.net).__name__)))
-    hvae_work._measured(TINY, "sampling", "plain", torch.get_num_threads(), 0.0)
+    hvae_work._measured(TINY, "sampling", "plain", torch.get_num_threads(), 0.0, "cpu")
     assert set(called) == {("sampling", "PlainVDVAE")}
     called.clear()
     found = hvae_work.in_turns({"first": TINY, "second": TINY}, "evaluation")

@@ -129,7 +129,7 @@ BREAKS = {
     ),
     "latents that are given but not taken": (
         "multires/hvae.py",
-        "latent = latents[number] if number < len(latents) else None",
+        "latent = latents[number].to(state) if number < len(latents) else None",
         "latent = None",
         {"E4"},
     ),

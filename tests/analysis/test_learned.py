@@ -80,7 +80,7 @@ def test_the_biases_of_the_control_are_the_learned_ones_in_another_order() -> No
 def test_samples_come_to_images_as_latents_are_given(evidence: dict[str, Evidence]) -> None:
     found = evidence["E4"]
     assert found.judge() == ("supported", "")
-    assert len(found.checks) == len(found.controls) == 3
+    assert len(found.checks) == len(found.controls) == 2
     assert "ELBO of 359 test images" in found.note
     error = found.arrays["error"][:, 0]
     assert error[-1] < 0.5 * error[0]

@@ -238,7 +238,7 @@ SHOWN_ARRAY = next(iter(data.load("digits").batches)).numpy()
         (["RUN/evidence.json"], "RUN/evidence.json: is a file; name the folder that multires verify wrote"),
         (["RUN", "--records", "other.json"], "not what multires study --json or multires bench --json wrote"),
         (["RUN", "--records", "huge.json"], "huge.json: damaged"),
-        (["RUN", "--models", "damaged.safetensors"], "damaged.safetensors: its card is damaged"),
+        (["RUN", "--models", "damaged.safetensors"], "damaged.json: parameters is 'many', not a number"),
     ],
 )
 def test_bad_calls_are_one_line_and_write_nothing(
