@@ -227,7 +227,7 @@ class HVAE(nn.Module):
 
     def decode(self, state: Tensor) -> Tensor:
         """The parameters of the likelihood that the last state gives."""
-        parameters: Tensor = self.head(state * self.gain + self.bias)
+        parameters: Tensor = self.head(torch.addcmul(self.bias, state, self.gain))  # one pass over the state, not two
         return parameters
 
     def nll(self, images: Tensor, state: Tensor) -> Tensor:
