@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis import sheets
-from analysis.trainee import Trainee
+from analysis.trainee import COPIES, Trainee
 from multires import bounds, data, training
 from multires.errors import MultiresError
 from multires.hvae import HVAE, require_room
@@ -20,29 +20,34 @@ from multires.patches import Patches, split
 from multires.pooling import average
 
 TEST_IMAGES, TEST_SEED = 1000, 1_000_003
-COPIES = 5  # of the weights while they train: gradients, two moments, the average
 
 
 def settle(run: HVAERun) -> HVAERun:
     """The run with the channels and the border of its data; raises MultiresError for what does not fit."""
     loaded = data.load(run.data)
-    train, test = split(loaded, _side(run))
+    parts = split(loaded, _side(run))
     border = run.model.border if loaded.border is None else loaded.border >> run.pooled
-    model = replace(run.model, channels=train.channels, border=border)
-    sources = (*train.sources, *test.sources)
-    if border and any(source.shape[2:] != (train.side, train.side) for source in sources):
-        sizes = ", ".join(sorted({f"{source.shape[2]} x {source.shape[3]}" for source in sources}))
-        raise MultiresError(
-            f"{run.data}: images of {sizes} with a border that only pads them are modelled whole, but {train.side} x {train.side}"
-            " would be cut out of them; name their size as the finest resolution, or average-pool them first (pooled)"
-        )
-    require_pixels(run, sources)
+    model = replace(run.model, channels=parts[0].channels, border=border)
+    if border:
+        _require_whole(run, parts)
+    require_pixels(run, parts)
     require_room(model, run.training.batch, COPIES)
     return replace(run, model=model)
 
 
-def require_pixels(run: HVAERun, sources: tuple[Tensor, ...]) -> None:
+def _require_whole(run: HVAERun, parts: tuple[Patches, Patches]) -> None:
+    side, shapes = parts[0].side, sorted({tuple(source.shape[2:]) for part in parts for source in part.sources})
+    if shapes != [(side, side)]:
+        sizes = ", ".join(f"{y} x {x}" for y, x in shapes)
+        raise MultiresError(
+            f"{run.data}: images of {sizes} with a border that only pads them are modelled whole, but {side} x {side} would be cut"
+            " out of them; name their size as the finest resolution, or average-pool them first (pooled)"
+        )
+
+
+def require_pixels(run: HVAERun, parts: tuple[Patches, Patches]) -> None:
     """Raise MultiresError where images have other values than an HVAE models."""
+    sources = [source for part in parts for source in part.sources]
     lowest, highest = min(float(source.min()) for source in sources), max(float(source.max()) for source in sources)
     if lowest < 0 or highest > 1:
         raise MultiresError(f"{run.data}: values from {lowest:.3g} to {highest:.3g}; an HVAE models pixels in [0, 1]")

@@ -15,7 +15,7 @@ from analysis.evidence import Evidence
 from analysis.filters import WAVELETS
 from analysis.inference import Arrays, Inferred, Nats
 from analysis.probes import ROUNDINGS
-from analysis.state_basis import Bases
+from analysis.state_basis import SOME, Bases
 from multires import pretrained
 from multires.errors import MultiresError
 from multires.hvae import HVAE
@@ -24,7 +24,6 @@ from multires.hvae_configs import HVAERun
 LEAST = 4  # images: two to fit on, two to score on
 SEVERAL = 250  # images for what takes many passes
 SAMPLES, ROWS, COLUMNS = 8, 8, 12
-SOME = 0.9  # as in claim E5: what may be unexplained of an approximation that is carried at all
 
 
 def open_network(weights: str, data: str | None) -> tuple[HVAE, Tensor]:
@@ -51,8 +50,9 @@ def open_run(weights: str, data: str | None) -> tuple[HVAE, HVAERun]:
 
 def test_images(net: HVAE, run: HVAERun) -> tuple[Tensor, str]:
     """The test images of a run's data, and where they are cut from larger ones a sentence that says so."""
-    train, test = hvae_runs.images(run)
-    hvae_runs.require_pixels(run, (*train.sources, *test.sources))
+    parts = hvae_runs.images(run)
+    hvae_runs.require_pixels(run, parts)
+    test = parts[1]
     images = hvae_runs.held_out(run)
     with torch.no_grad():
         net.encode(images[:1])  # refuses other shapes before anything is computed or written

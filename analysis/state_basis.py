@@ -13,6 +13,8 @@ from analysis.inference import Arrays, Inferred, sides
 from analysis.probes import Readout, Ridge, Score
 from multires.hvae import HVAE
 
+SOME = 0.9  # what may be unexplained of an approximation that is carried at all
+
 
 class Bases:
     """The unexplained fraction of every basis at steps between the coarsest and the finest resolution.

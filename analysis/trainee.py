@@ -8,6 +8,8 @@ from torch import nn
 
 from multires import training
 
+COPIES = 5  # of the weights while they train: gradients, two moments, the average
+
 
 @dataclass(frozen=True)
 class Trainee:

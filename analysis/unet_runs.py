@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from analysis import filters
-from analysis.trainee import Trainee
+from analysis.trainee import COPIES, Trainee
 from multires import data, memory, tasks
 from multires.configs import UNetRun
 from multires.patches import Patches, split
 from multires.unet import Block, UNet
 
 TEST_TILES, TEST_BATCH, TEST_SEED = 384, 64, 1_000_003
-COPIES = 5  # of the weights while they train: gradients, two moments, the average
 
 
 def settle(run: UNetRun) -> UNetRun:

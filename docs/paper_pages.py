@@ -47,7 +47,7 @@ PAPER = [
         "So weights can be shared over time: state-of-the-art HVAE likelihood with half the parameters",
         ("E3",),
         "Five pairs with a short training, MNIST at 16 x 16: sharing is compared there, not the state of the art. Over 1,000 images the interval"
-        " ends within a hair of 0, and with other noise beyond it; over all (`multires verify E3 --full`) it does not. On the digits E3 is not"
+        " ends within a hair of 0, and with other noise beyond it; over all (`multires verify E3 --full`) it ends below. On the digits E3 is not"
         " supported ([studies](hvae-studies.md)). At 32 x 32 the shipped"
         f" network reaches {-REFERENCE['elbo']['nats']:.2f} nats on binarised MNIST with {REFERENCE['parameters']:,} parameters, trained on one"
         " CPU thread; 79.98 is a leaderboard's figure for"

@@ -11,10 +11,9 @@ from analysis.clock import Clock
 from analysis.evidence import Check, Context, Control, Evidence, claim
 from analysis.filters import WAVELETS
 from analysis.inference import Arrays
-from analysis.state_basis import Bases
+from analysis.state_basis import SOME, Bases
 
 STRONG = 0.1  # what may be missing: of a correlation, or unexplained
-SOME = 0.9  # what may be unexplained of an approximation that is carried at all
 Network = Literal["trained", "untrained", "biased"]
 
 
