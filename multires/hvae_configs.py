@@ -170,7 +170,7 @@ LONG = TrainingConfig(
 SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
 HVAE_PRESETS = {
     "mnist": _on_32("mnist", 15_000),
-    "mnist-shared": _on_32("mnist", 8000, shared=True),
+    "mnist-shared": _on_32("mnist", 15_000, shared=True),
     "fashion-mnist": _on_32("fashion-mnist", 9000, grey=True),
     "fashion-mnist-shared": _on_32("fashion-mnist", 9000, shared=True, grey=True),
     "digits": HVAERun(
