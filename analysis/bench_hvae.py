@@ -112,7 +112,7 @@ def _undone() -> Iterator[Row]:
                 work = ours(COLOUR)
             calls[name] = within(UNDONE[name], partial(CASES[case], work))
         if case == "training step":
-            calls["optimiser not fused"] = Work(COLOUR, HVAE(COLOUR.model), fused=False).train
+            calls["optimiser tensor by tensor"] = Work(COLOUR, HVAE(COLOUR.model), flat=False).train
         found = medians(calls, SECONDS_BESIDE)
         whole = found.pop("whole")
         for name, seconds in found.items():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from analysis.peak import peak_mib
 from analysis.plain_vdvae import PlainVDVAE
 from multires import bounds, memory
+from multires.flat import flatten
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
 
@@ -26,12 +27,13 @@ Call = Callable[[], object]
 class Work:
     """A network with an optimiser and one batch: what there is to time."""
 
-    def __init__(self, run: HVAERun, net: HVAE | PlainVDVAE, fused: bool, device: str = "cpu") -> None:
+    def __init__(self, run: HVAERun, net: HVAE | PlainVDVAE, flat: bool, device: str = "cpu") -> None:
         n = run.model.resolutions[0].size
         grey = torch.rand(run.training.batch, run.model.channels, n, n)
         self.images = bounds.prepared(grey, run.binarise, torch.Generator().manual_seed(0)).to(device)
-        self.net, self.clip = net.to(device), run.training.clip
-        self.optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE, fused=fused or None)
+        self.net, self.clip, self.flat = net.to(device), run.training.clip, flat
+        self.parameters = flatten(self.net) if flat else list(net.parameters())
+        self.optimizer = torch.optim.AdamW(self.parameters, LEARNING_RATE, fused=flat or None)
 
     def loss(self) -> Tensor:
         """The forward pass."""
@@ -39,9 +41,9 @@ class Work:
 
     def update(self) -> None:
         """What follows the backward pass."""
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=not self.flat)
 
     def train(self) -> None:
         """One training step."""
@@ -64,12 +66,12 @@ CASES = {"training step": Work.train, "evaluation": Work.evaluate, "sampling": W
 
 def ours(run: HVAERun, device: str = "cpu") -> Work:
     """Our network, trained as `multires.training` does."""
-    return Work(run, HVAE(run.model), fused=True, device=device)
+    return Work(run, HVAE(run.model), flat=True, device=device)
 
 
 def plain(run: HVAERun, device: str = "cpu") -> Work:
     """The plain reading with torch's default optimiser."""
-    return Work(run, PlainVDVAE(run.model), fused=False, device=device)
+    return Work(run, PlainVDVAE(run.model), flat=False, device=device)
 
 
 NETWORKS = {"ours": ours, "plain": plain}

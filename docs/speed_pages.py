@@ -35,7 +35,7 @@ def tables() -> str:
                 for of in ("training step", "sampling")
             ),
         ]
-        for name in (*UNDONE, "optimiser not fused")
+        for name in (*UNDONE, "optimiser tensor by tensor")
     ]
     memory = [
         [case, *(_whole(values.get(f"peak memory, colour: {case}, MiB above the built network, {of}")) for of in NETWORKS)]

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from multires import checkpoints, files
 from multires.errors import MultiresError
+from multires.flat import flatten
 
 BYTES = 16384  # room for the state of Python's or NumPy's generator as JSON, padded so that processes have rows of one length
 
@@ -36,8 +37,10 @@ class State:
         self.identity = identity
         # copied before `prepare`, which has the forward pass of what it is given compute in lower precision
         self.ema = AveragedModel(model, accelerator.device, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
-        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.model = accelerator.prepare(model)
+        self.parameters = flatten(self.bare)  # once they are where they will stay
+        optimizer = torch.optim.AdamW(self.parameters, learning_rate, weight_decay=weight_decay, fused=True)
+        self.optimizer = accelerator.prepare(optimizer)
         # on the bare optimizer: one step of ours is one step of the schedule, however many processes share it
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, share)
 

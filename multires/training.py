@@ -234,7 +234,7 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
     before = random_states(state.accelerator.device)
     value, details = loss(state.model, batch)
     state.accelerator.backward(value)
-    norm = float(state.accelerator.clip_grad_norm_(state.model.parameters(), config.clip))
+    norm = float(state.accelerator.clip_grad_norm_(state.parameters, config.clip))
     if not math.isfinite(value.item()) or (config.skip_above is None and not math.isfinite(norm)):
         set_random_states(before, state.accelerator.device)  # the same noise again
         found = first_not_finite(state.bare, lambda model: loss(model, batch)[0])
@@ -258,7 +258,7 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
             )
     with warnings.catch_warnings(action="ignore"):  # that the schedule went on without the optimiser, where the first is left out
         state.scheduler.step()
-    state.optimizer.zero_grad()
+    state.optimizer.zero_grad(set_to_none=False)
     return value.detach(), norm, {name: tensor.detach() for name, tensor in details.items()}
 
 
