@@ -1,5 +1,6 @@
 """What makes our HVAEs fast, undone one thing at a time: contexts in which the library's code is the plain one in one place."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from multires import cells
 from multires.cells import Pointwise
 from multires.gaussians import Gaussian
 
@@ -24,6 +26,10 @@ def _convolved() -> Any:
         return functional.conv2d(x if beside is None else torch.cat([x, beside], 1), self.weight, self.bias * h)
 
     return mock.patch.object(Pointwise, "forward", forward)
+
+
+def _torchs_own() -> Any:
+    return mock.patch.object(cells, "LARGE", math.inf)
 
 
 def _by_autograd() -> Any:
@@ -48,7 +54,8 @@ def within(context: Callable[[], AbstractContextManager[Any]], call: Callable[[]
 UNDONE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "contiguous layout": _contiguous,
     "convolutions of width 1 as convolutions": _convolved,
+    "GELU by torch, not oneDNN": _torchs_own,
     "KL's gradient by autograd": _by_autograd,
 }
-IN_SAMPLING = ("contiguous layout", "convolutions of width 1 as convolutions")
+IN_SAMPLING = ("contiguous layout", "convolutions of width 1 as convolutions", "GELU by torch, not oneDNN")
 """Which of them sampling would notice."""

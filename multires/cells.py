@@ -21,6 +21,7 @@ from multires.hvae_configs import HVAEConfig
 
 FREQUENCIES = 4
 MANY = 4096  # cells of a batch, from which on convolutions of width 1 are faster than matrix products
+LARGE = 2**17  # numbers, from which on oneDNN's GELU is faster than torch's own
 
 
 class Pointwise(nn.Conv2d):
@@ -45,6 +46,13 @@ def _mapped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
+def gelu(x: Tensor) -> Tensor:
+    r"""$x\,\Phi(x)$, exactly, $\Phi$ the distribution function of a standard normal, of maps (batch, channels, n, n)."""
+    if x.numel() < LARGE:
+        return functional.gelu(x)
+    return functional.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # torch asks oneDNN only where the last axis is contiguous
+
+
 class Bottleneck(nn.Module):
     """Four convolutions of width 1, 3, 3, 1, each after an exact GELU; the inner two have width 1 where only 2 cells are left.
 
@@ -61,7 +69,7 @@ class Bottleneck(nn.Module):
         """Map (batch, inputs, n, n), after GELU, whose last channels may come beside, to (batch, outputs, n, n)."""
         x = self.c1(x, beside)
         for convolution in (self.c2, self.c3, self.c4):
-            x = convolution(functional.gelu(x))
+            x = convolution(gelu(x))
         return x
 
 
@@ -155,7 +163,7 @@ class Cell(nn.Module):
             angles = math.pi * time * 2.0 ** torch.arange(FREQUENCIES, device=state.device, dtype=state.dtype)
             told: Tensor = self.clock(torch.cat([angles.sin(), angles.cos()]))
             state = state + told[:, None, None]
-        return functional.gelu(state)
+        return gelu(state)
 
     def forward(
         self,
@@ -179,7 +187,9 @@ class Cell(nn.Module):
         if activation is not None:
             taken = posterior = _gaussian(*self.posterior(seen, activation).chunk(2, 1))
         if latent is None:
-            mean, scaled = taken.mean, taken.deviation * (temperature * math.sqrt(h) * noise)
+            mean, scaled = taken.mean, taken.deviation * noise
+            if (scale := temperature * math.sqrt(h)) != 1:
+                scaled = scaled * scale
             latent = scaled.add(mean, alpha=h)
         else:
             mean, scaled = latent / h, torch.zeros_like(latent)

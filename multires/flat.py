@@ -30,8 +30,9 @@ def _joined(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
     vector.grad = torch.zeros_like(vector)
     for parameter in parameters:
         layout = parameter.shape, torch.empty_like(parameter).stride()
-        values, gradient = (whole[start : start + parameter.numel()].as_strided(*layout) for whole in (vector.detach(), vector.grad))
+        piece = slice(start, start + parameter.numel())
+        values, gradient = (whole[piece].as_strided(*layout) for whole in (vector.detach(), vector.grad))
         parameter.data = values.copy_(parameter.detach())
         parameter.grad = gradient
-        start += parameter.numel()
+        start = piece.stop
     return vector

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multires import memory
-from multires.cells import Bottleneck, Cell, Pointwise, Step
+from multires.cells import Bottleneck, Cell, Pointwise, Step, gelu
 from multires.errors import MultiresError
 from multires.hvae_configs import HVAEConfig, Resolution
 from multires.likelihoods import Bernoulli, Likelihood, LogisticMixture
@@ -52,8 +52,8 @@ class Encoder(nn.Module):
         state, activations = self.stem((x - self.config.mean) / self.config.std), []
         for r, coarser in zip(resolutions, (*resolutions[1:], None), strict=True):
             for block in islice(blocks, r.encoder_blocks):
-                state = state + block(functional.gelu(state))
-            activations.append(functional.gelu(state))
+                state = state + block(gelu(state))
+            activations.append(gelu(state))
             if coarser is not None:
                 state = average(state + next(blocks)(activations[-1]), _levels(r, coarser))
                 state = fit_channels(state, self.config.width_at(coarser))

@@ -120,4 +120,5 @@ def test_what_is_undone_computes_the_same(name: str) -> None:
     within(UNDONE[name], losses)()
     for with_it, without in zip(*found, strict=True):
         assert torch.allclose(with_it, without, rtol=1e-9, atol=1e-12)
-    assert any(not torch.equal(a, b) for a, b in zip(*found, strict=True)) or name == "contiguous layout"
+    in_float64_the_same = ("contiguous layout", "GELU by torch, not oneDNN")
+    assert any(not torch.equal(a, b) for a, b in zip(*found, strict=True)) or name in in_float64_the_same

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from multires import cells
-from multires.cells import Bottleneck, Pointwise
+from multires.cells import Bottleneck, Pointwise, gelu
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAE_PRESETS
 
@@ -41,6 +41,23 @@ def test_a_convolution_of_width_1_is_one_map_of_the_channels_of_few_cells_and_of
     assert torch.allclose(ours, told, rtol=1e-12, atol=1e-13)
     for gradient, other in zip(gradients, expected, strict=True):
         assert torch.allclose(gradient, other, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [4, 64])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_gelu_is_x_times_the_normal_distribution_function_of_few_and_of_many(size: int, layout: torch.memory_format) -> None:
+    """And so is its gradient; the formula with tanh would be off by hundreds of times as much."""
+    x = (3 * torch.randn(2, 16, size, size)).contiguous(memory_format=layout).requires_grad_()
+    assert (x.numel() >= cells.LARGE) == (size == 64)
+    y = gelu(x)
+    wide = x.detach().double().requires_grad_()
+    told = wide * torch.special.ndtr(wide)
+    assert float((y - told).detach().abs().max()) <= 3e-6
+    assert y.is_contiguous(memory_format=layout)
+    towards = torch.randn_like(y)
+    (gradient,), (expected,) = torch.autograd.grad(y, x, towards), torch.autograd.grad(told, wide, towards.double())
+    assert float((gradient - expected).abs().max()) <= 3e-6
+    assert torch.equal(gelu(wide), functional.gelu(wide))
 
 
 def test_mean_and_log_deviation_of_a_step_lie_each_by_itself_in_memory() -> None:
