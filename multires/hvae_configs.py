@@ -38,6 +38,8 @@ class Resolution:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise MultiresError(f"{name} = {value} at {self.size} x {self.size}: must be {least} or more")
+        if self.group is not None and "," in self.group:
+            raise MultiresError(f"group = {self.group!r}: a comma ends a field where resolutions are written in one line; leave it out")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def test_spelled_out_the_widths_are_those_of_the_network() -> None:
         ({"size": 4, "steps": 2.5}, "steps: expected int, found 2.5"),
         ({"size": 4, "shared": "yes"}, "shared: expected bool, found 'yes'"),
         ({"size": 4, "group": 3}, r"group: expected str \| None, found 3"),
+        ({"size": 4, "group": "a,b"}, "group = 'a,b': a comma"),
         ({"size": "4"}, "size: expected int, found '4'"),
     ],
 )
