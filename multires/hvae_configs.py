@@ -39,7 +39,7 @@ class Resolution:
             if value is not None and value < least:
                 raise MultiresError(f"{name} = {value} at {self.size} x {self.size}: must be {least} or more")
         if self.group is not None and "," in self.group:
-            raise MultiresError(f"group = {self.group!r}: a comma ends a field where resolutions are written in one line; leave it out")
+            raise MultiresError(f"group = {self.group!r}: a comma ends a field where resolutions are written in a line")
 
 
 @dataclass(frozen=True)
