@@ -33,7 +33,8 @@ Batch = tuple[Tensor, ...]
 Batches = Callable[[int], Batch]
 """From the number of a step to its global batch: tensors with the batch as first axis, the same in every process."""
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
-"""The mean over a batch, and what else goes into the log; it calls the module it is given, which may be wrapped."""
+"""The mean over a batch, and what else goes into the log; it calls the module it is given, which may be wrapped, and leaves its
+gradients where they are: `zero_grad(set_to_none=False)`, if it needs them."""
 CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
 
 
@@ -179,8 +180,8 @@ def fit(
     `identity` says what the run is, in any words: a checkpoint that was written under other ones is refused.
     Ctrl-C finishes the step, saves and raises Stopped; with several processes the run goes on from its last checkpoint.
 
-    Raises MultiresError where the batch cannot be shared evenly, where the loss is no longer finite, with the module in which
-    numbers first are not, and where more updates in a row than `config.skip_limit` are left out.
+    Raises MultiresError where the batch cannot be shared evenly, where the loss takes gradients away or is no longer finite, with
+    the module in which numbers first are not, and where more updates in a row than `config.skip_limit` are left out.
     """
     accelerator = Accelerator(cpu=_cpu_only(), log_with="tensorboard" if tensorboard else None, project_dir=directory)
     if config.batch % accelerator.num_processes:
@@ -233,6 +234,10 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
     state.model.train()
     before = random_states(state.accelerator.device)
     value, details = loss(state.model, batch)
+    if not state.joined:  # the optimiser would follow zeros, without a word
+        raise MultiresError(
+            f"step {state.step + 1}: the loss took the model's gradients away; zero_grad(set_to_none=False) leaves them in place"
+        )
     state.accelerator.backward(value)
     norm = float(state.accelerator.clip_grad_norm_(state.parameters, config.clip))
     if not math.isfinite(value.item()) or (config.skip_above is None and not math.isfinite(norm)):

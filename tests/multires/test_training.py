@@ -68,6 +68,21 @@ def test_schedule_warms_up_linearly_and_ends_at_zero() -> None:
     assert schedule(replace(CONFIG, warmup=0))(0) == 1
 
 
+@pytest.mark.parametrize("to_none", [True, False])
+def test_a_loss_may_set_gradients_to_zero_but_not_take_them_away(to_none: bool, tmp_path: Path) -> None:
+    def zeroing(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        model.zero_grad(set_to_none=to_none)
+        return loss(model, batch)[0], {}
+
+    if to_none:
+        with pytest.raises(MultiresError, match="step 1: the loss took the model's gradients away"):
+            list(fit(net(), zeroing, batches, CONFIG, tmp_path))
+    else:
+        zeroed = weights(list(fit(net(), zeroing, batches, CONFIG, tmp_path / "zeroed")))
+        for name, tensor in weights(list(fit(net(), loss, batches, CONFIG, tmp_path / "left"))).items():
+            assert torch.equal(zeroed[name], tensor)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:
     def diverging(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         diverging.calls += 1  # type: ignore[attr-defined]
