@@ -246,7 +246,12 @@ class HVAE(nn.Module):
     def sample(
         self, count: int, *, latents: Sequence[Tensor] = (), temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw images, of shape (count, channels, size, size): latents but those given from the prior, then pixels."""
-        for step in self.integrate(count, latents=latents, temperature=temperature, generator=generator):
-            state = step.state
-        return self.likelihood.sample(self.decode(state), generator)
+        """Draw images, of shape (count, channels, size, size): latents but those given from the prior, then pixels.
+
+        Pixels are of two or of 256 values, so that they have no gradient, and none is kept track of.
+        """
+        with torch.inference_mode():
+            for step in self.integrate(count, latents=latents, temperature=temperature, generator=generator):
+                state = step.state
+            drawn = self.likelihood.sample(self.decode(state), generator)
+        return drawn.clone()  # out of that mode, so that what follows may be trained on it

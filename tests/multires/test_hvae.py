@@ -296,6 +296,19 @@ def test_channels_are_padded_with_zeros_or_dropped() -> None:
     assert fit_channels(x, 3) is x
 
 
+@pytest.mark.parametrize("preset", ["mnist", "digits"])
+def test_samples_have_no_gradient_and_may_be_trained_on(preset: str) -> None:
+    hvae = HVAE(HVAE_PRESETS[preset].model)
+    drawn = hvae.sample(2, generator=torch.Generator().manual_seed(0))
+    assert not drawn.requires_grad
+    assert not drawn.is_inference()
+    assert torch.equal(drawn, (drawn * 255).round() / 255)
+    hvae(drawn)[0].sum().backward()
+    weight = hvae.encoder.stem.weight
+    assert weight.grad is not None
+    assert weight.grad.any()
+
+
 @given(hvae_configs())
 def test_every_configuration_trains_and_samples(config: HVAEConfig) -> None:
     torch.manual_seed(0)
