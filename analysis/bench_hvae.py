@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from analysis.hvae_work import CASES, NETWORKS, SECONDS_ALONE, THREADS, Call, Work, alone, medians, ours, plain
-from analysis.undone import IN_SAMPLING, UNDONE, within
+from analysis.undone import BY_TENSOR, IN_SAMPLING, UNDONE, within
 from multires import memory, vdvae
 from multires.configs import TrainingConfig
 from multires.hvae import HVAE
@@ -112,7 +112,7 @@ def _undone() -> Iterator[Row]:
                 work = ours(COLOUR)
             calls[name] = within(UNDONE[name], partial(CASES[case], work))
         if case == "training step":
-            calls["optimiser tensor by tensor"] = Work(COLOUR, HVAE(COLOUR.model), flat=False).train
+            calls[BY_TENSOR] = Work(COLOUR, HVAE(COLOUR.model), flat=False).train
         found = medians(calls, SECONDS_BESIDE)
         whole = found.pop("whole")
         for name, seconds in found.items():

@@ -59,3 +59,5 @@ UNDONE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 IN_SAMPLING = ("contiguous layout", "convolutions of width 1 as convolutions", "GELU by torch, not oneDNN")
 """Which of them sampling would notice."""
+BY_TENSOR = "optimiser tensor by tensor"
+"""Undone in training without a context: the network's parameters are left where they are."""

@@ -8,7 +8,7 @@ import markdown_tables
 from analysis import provenance
 from analysis.bench_hvae import PUBLISHED, RUNS
 from analysis.hvae_work import CASES, NETWORKS, THREADS
-from analysis.undone import UNDONE
+from analysis.undone import BY_TENSOR, UNDONE
 
 RECORD = Path(__file__).parents[1] / "analysis/records/bench-hvae.json"
 
@@ -35,7 +35,7 @@ def tables() -> str:
                 for of in ("training step", "sampling")
             ),
         ]
-        for name in (*UNDONE, "optimiser tensor by tensor")
+        for name in (*UNDONE, BY_TENSOR)
     ]
     memory = [
         [case, *(_whole(values.get(f"peak memory, colour: {case}, MiB above the built network, {of}")) for of in NETWORKS)]

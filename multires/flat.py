@@ -24,6 +24,14 @@ def flatten(module: nn.Module) -> list[nn.Parameter]:
     return [_joined(parameters) for parameters in kinds.values()]
 
 
+def attached(module: nn.Module, vectors: Sequence[nn.Parameter]) -> bool:
+    """Whether the gradients of a module still lie in the vectors that `flatten` gave of it."""
+    own, followed = next(parameter for parameter in module.parameters() if parameter.requires_grad).grad, vectors[0].grad
+    if own is None or followed is None:
+        return False
+    return own.untyped_storage().data_ptr() == followed.untyped_storage().data_ptr()
+
+
 def _joined(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
     like, start = parameters[0], 0
     vector = nn.Parameter(like.new_empty(sum(parameter.numel() for parameter in parameters)))

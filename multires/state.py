@@ -50,15 +50,6 @@ class State:
         module: nn.Module = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         return module
 
-    @property
-    def joined(self) -> bool:
-        """Whether the model's gradients still lie in the vectors that the optimiser follows."""
-        gradient = next(parameter.grad for parameter in self.bare.parameters() if parameter.requires_grad)
-        followed = self.parameters[0].grad
-        if gradient is None or followed is None:
-            return False
-        return gradient.untyped_storage().data_ptr() == followed.untyped_storage().data_ptr()
-
     def save(self, folder: Path) -> Path:
         """Write a checkpoint; with several processes each hands its random state to the first, which writes."""
         states = self.accelerator.gather(_random_tensors(self.accelerator.device))

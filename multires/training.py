@@ -27,6 +27,7 @@ from multires import files, memory
 from multires.configs import TrainingConfig
 from multires.errors import MultiresError
 from multires.finite import first_not_finite
+from multires.flat import attached
 from multires.state import State, random_states, set_random_states
 
 Batch = tuple[Tensor, ...]
@@ -234,7 +235,7 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
     state.model.train()
     before = random_states(state.accelerator.device)
     value, details = loss(state.model, batch)
-    if not state.joined:  # the optimiser would follow zeros, without a word
+    if not attached(state.bare, state.parameters):  # the optimiser would follow zeros, without a word
         raise MultiresError(
             f"step {state.step + 1}: the loss took the model's gradients away; zero_grad(set_to_none=False) leaves them in place"
         )

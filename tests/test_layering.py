@@ -30,7 +30,7 @@ BELOW = {  # what each module of multires may import of multires
     "state": {"errors", "checkpoints", "files", "flat"},
     "memory": {"errors"},
     "finite": set(),
-    "training": {"errors", "configs", "files", "finite", "memory", "state"},
+    "training": {"errors", "configs", "files", "finite", "flat", "memory", "state"},
     "diffusion": {"errors", "pooling", "spaces"},
     "brownian": {"errors", "pooling", "spaces"},
     "exact": {"errors", "brownian", "diffusion", "haar"},

@@ -10,7 +10,7 @@ import torch
 from analysis import bench_hvae, hvae_work
 from analysis.cli import main
 from analysis.peak import peak_mib
-from analysis.undone import IN_SAMPLING, UNDONE, within
+from analysis.undone import BY_TENSOR, IN_SAMPLING, UNDONE, within
 from multires.cells import Cell
 from multires.hvae_configs import HVAE_PRESETS, Resolution
 
@@ -52,7 +52,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     values = {row["case"]: row["value"] for row in rows if row["ratio"] is None}
     shares = [values[f"training step, colour: {part}, %"] for part in ("forward", "backward", "optimiser")]
     assert sum(shares) == pytest.approx(100)
-    undone = {"training step": [*UNDONE, "optimiser tensor by tensor"], "sampling": [*IN_SAMPLING]}
+    undone = {"training step": [*UNDONE, BY_TENSOR], "sampling": [*IN_SAMPLING]}
     cases = [f"{case}, colour: {name} / as it is" for case, names in undone.items() for name in names]
     assert [case for case in values if case.endswith(" / as it is")] == cases
     presets = {"mnist": 32, "vdvae tiny": 2}
