@@ -74,11 +74,13 @@ def fresh(run: HVAERun) -> HVAE:
         return HVAE(run.model)
 
 
-def batch_of(step: int, run: HVAERun, patches: Patches) -> tuple[Tensor]:
-    """The global batch of a step: it depends on the run's seed and the step alone."""
+def batch_of(step: int, run: HVAERun, patches: Patches) -> tuple[Tensor, ...]:
+    """The global batch of a step, with its free nats while there are any: it depends on the run's seed and the step alone."""
     generator = torch.Generator().manual_seed((run.training.seed + 1) * 1_000_000_007 + step)
     grey = patches.batch(run.training.batch, run.training.seed, step)
-    return (prepared(run, grey, generator),)
+    batch = prepared(run, grey, generator)
+    free = run.free_nats > 0 and 10 * step < run.training.steps
+    return (batch, torch.full((len(batch),), run.free_nats)) if free else (batch,)
 
 
 def held_out(run: HVAERun) -> Tensor:
@@ -96,7 +98,7 @@ def trainee(run: HVAERun, directory: Path) -> Trainee:
         assert isinstance(net, HVAE)
         elbo = torch.cat([part.elbo for part in bounds.bounds(net, test[:TEST_IMAGES], 0, TEST_SEED)])
         if int(os.environ.get("RANK", "0")) == 0:
-            sheets.write(net, test, sheets.history(directory / training.LOG, net.dimensions), directory / sheets.NAME)
+            sheets.write(net, test, sheets.history(directory / training.LOG), directory / sheets.NAME)
         return -float(elbo.mean())
 
     loss = partial(bounds.negative_elbo, dimensions=hvae.dimensions)
@@ -104,7 +106,7 @@ def trainee(run: HVAERun, directory: Path) -> Trainee:
     def describe(net: nn.Module) -> dict[str, Any]:
         assert isinstance(net, HVAE)
         found = summary(list(bounds.bounds(net, test, 0, TEST_SEED)), 0, net.dimensions)
-        return found | {"history": sheets.history(directory / training.LOG, net.dimensions)}
+        return found | {"history": sheets.history(directory / training.LOG)}
 
     return Trainee(hvae, loss, partial(batch_of, run=run, patches=train), evaluate, describe)
 

@@ -43,10 +43,10 @@ def sampled(hvae: HVAE, rows: int = SAMPLE_ROWS) -> Tensor:
     return _grid(hvae.crop(hvae.likelihood.mean(hvae.decode(drawn.state))).cpu().clamp(0, 1), COLUMNS)
 
 
-def history(log: Path, dimensions: int) -> History:
+def history(log: Path) -> History:
     """The course of a run from its log: minus the ELBO in nats per image, of tests, and of training in means over many steps."""
     records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    trained = [(r["step"], r["loss"] * dimensions) for r in records if r["record"] == "step"]
+    trained = [(r["step"], r["details"]["nll"] + sum(r["details"]["kl"])) for r in records if r["record"] == "step"]
     size = -(-len(trained) // POINTS)
     means = [
         [sum(column) / len(column) for column in zip(*trained[i : i + size], strict=True)] for i in range(0, len(trained), size)

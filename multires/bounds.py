@@ -29,10 +29,16 @@ def prepared(images: Tensor, protocol: Binarise, generator: torch.Generator) -> 
 
 
 def negative_elbo(model: nn.Module, batch: tuple[Tensor, ...], dimensions: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of an HVAE, minus the ELBO in nats per dimension; and its parts in nats per image, KLs step by step."""
-    nll, kl = model(batch[0])
+    """The loss of an HVAE, minus the ELBO in nats per dimension; and its parts in nats per image, KLs step by step.
+
+    With images of shape (batch, channels, n, n) may come free nats of shape (batch,): below them no step's KL has a gradient,
+    and the loss counts them in its place, so that it is no ELBO then (free bits, arXiv 1606.04934, image by image).
+    """
+    images, *free = batch
+    nll, kl = model(images)
     parts = {"nll": nll.mean(), "kl": kl.mean(1)}
-    return (parts["nll"] + parts["kl"].sum()) / dimensions, parts
+    counted = torch.maximum(kl, free[0]).mean(1) if free else parts["kl"]
+    return (parts["nll"] + counted.sum()) / dimensions, parts
 
 
 @dataclass(frozen=True)

@@ -137,10 +137,15 @@ class HVAERun:
     """'dynamic': pixels are drawn anew from their grey values each time, in tests with one fixed seed; 'threshold': at 1/2."""
     pooled: int = 0
     """Levels by which images are average-pooled first: what is modelled is their projection, 2^pooled times coarser."""
+    free_nats: float = 0.0
+    """In the first tenth of the training a step's KL costs nothing below this, image by image: without it the coarse latents may
+    be given up before anything has learned to read them."""
 
     def __post_init__(self) -> None:
         """Raise MultiresError for what no run can have."""
         plain.require_types(self)
+        if not 0 <= self.free_nats < math.inf:
+            raise MultiresError(f"free_nats = {self.free_nats}: must be 0 or more, and finite")
         if not 0 <= self.pooled <= DEEPEST:
             raise MultiresError(f"pooled = {self.pooled}: must be 0 to {DEEPEST} levels")
         if (self.model.likelihood == "bernoulli") != (self.binarise != "no"):
@@ -156,14 +161,14 @@ def _levels(*levels: tuple[int, int, int], finest: int | None = None, shared: bo
     return tuple(Resolution(*level, width, shared) for level, width in zip(levels, widths, strict=True))
 
 
-def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False) -> HVAERun:
+def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False, free_nats: float = 0.0) -> HVAERun:
     """28 x 28 images in a border of zeros: most steps at 8 and 16 cells a side, where most of the information is."""
     levels = _levels((32, 1, 1), (16, 2, 3), (8, 2, 4), (4, 1, 3), (1, 1, 1), finest=16, shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
     # 256 values cost twenty times the nats of two, and gradients are as much longer
     training = replace(LONG, learning_rate=2e-3, skip_above=100.0) if grey else LONG
-    return HVAERun(model, replace(training, steps=steps), data, "no" if grey else "dynamic")
+    return HVAERun(model, replace(training, steps=steps), data, "no" if grey else "dynamic", free_nats=free_nats)
 
 
 LONG = TrainingConfig(
@@ -171,8 +176,8 @@ LONG = TrainingConfig(
 )
 SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
 HVAE_PRESETS = {
-    "mnist": _on_32("mnist", 15_000),
-    "mnist-shared": _on_32("mnist", 15_000, shared=True),
+    "mnist": _on_32("mnist", 15_000, free_nats=1.0),
+    "mnist-shared": _on_32("mnist", 15_000, shared=True, free_nats=1.0),
     "fashion-mnist": _on_32("fashion-mnist", 9000, grey=True),
     "fashion-mnist-shared": _on_32("fashion-mnist", 9000, shared=True, grey=True),
     "digits": HVAERun(

@@ -220,6 +220,24 @@ def test_pixels_are_drawn_anew_at_each_step_and_once_for_the_test(monkeypatch: p
     assert hvae_runs.held_out(replace(run, binarise="threshold")).max() == 0  # a half is not above a half
 
 
+def test_nats_are_free_in_the_first_tenth_and_the_course_is_the_elbo_all_the_same(tmp_path: Path) -> None:
+    run = replace(TINY, training=replace(TINY.training, steps=40, save_every=40), free_nats=50.0)
+    train, _ = hvae_runs.images(run)
+    free = [hvae_runs.batch_of(step, run, train)[1:] for step in range(40)]
+    assert all(torch.equal(nats, torch.full((8,), 50.0)) for (nats,) in free[:4])
+    assert not any(free[4:])
+    steps = [record for record in go(tmp_path, run) if isinstance(record, Step)]
+    elbos = []
+    for step in steps:
+        nll, kl = step.details["nll"], step.details["kl"]
+        assert isinstance(nll, float)
+        assert isinstance(kl, list)
+        counted = [max(each, 50.0) for each in kl] if step.step <= 4 else kl
+        assert step.loss * 64 == pytest.approx(nll + sum(counted), rel=1e-3)
+        elbos.append(nll + sum(kl))
+    assert [value for _, value in sheets.history(tmp_path / "log.jsonl")["training"]] == pytest.approx(elbos)
+
+
 def test_presets_know_their_commands() -> None:
     for name, run in HVAE_PRESETS.items():
         assert hvae_runs.command(

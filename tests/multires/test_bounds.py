@@ -145,6 +145,31 @@ def test_the_loss_is_nats_per_dimension_with_its_parts() -> None:
     assert torch.allclose(parts["nll"], nll.mean())
 
 
+def test_kls_below_the_free_nats_of_an_image_have_no_gradient() -> None:
+    hvae, images = trained()
+
+    def drawn() -> tuple[Tensor, Tensor]:
+        torch.manual_seed(3)
+        nll, kl = hvae(images)
+        return nll, kl
+
+    def gradients(loss: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss, list(hvae.parameters()))
+
+    nll, kl = drawn()
+    free = kl.detach().mean(0)  # of each image, with steps on either side
+    above = kl > free
+    torch.manual_seed(3)
+    loss, parts = negative_elbo(hvae, (images, free), hvae.dimensions)
+    assert torch.allclose(parts["kl"], kl.mean(1))  # what is logged is the KL itself
+    assert torch.allclose(loss, (nll.mean() + kl.where(above, free).mean(1).sum()) / hvae.dimensions)
+    wanted = gradients((nll.mean() + (kl * above).mean(1).sum()) / hvae.dimensions)
+    assert all(torch.allclose(one, two, atol=1e-6) for one, two in zip(gradients(loss), wanted, strict=True))
+    nll, kl = drawn()
+    plain = gradients((nll.mean() + kl.mean(1).sum()) / hvae.dimensions)
+    assert not all(torch.allclose(one, two, atol=1e-4) for one, two in zip(plain, wanted, strict=True))
+
+
 def test_protocols_of_binarisation() -> None:
     grey = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(5))
 

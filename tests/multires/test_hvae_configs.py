@@ -109,6 +109,12 @@ def test_a_protocol_has_to_fit_the_likelihood() -> None:
         HVAERun(HVAEConfig(TWO), binarise="often")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("free_nats", [-1.0, float("nan"), float("inf")])
+def test_impossible_free_nats(free_nats: float) -> None:
+    with pytest.raises(MultiresError, match=f"^free_nats = {free_nats}: must be 0 or more, and finite$"):
+        HVAERun(HVAEConfig(TWO), binarise="dynamic", free_nats=free_nats)
+
+
 @pytest.mark.parametrize(("field", "value"), [("skip_above", 0.0), ("skip_above", float("nan")), ("skip_limit", 0)])
 def test_impossible_skips(field: str, value: float) -> None:
     with pytest.raises(MultiresError, match=f"{field} = "):
