@@ -13,7 +13,7 @@ from analysis.trainee import COPIES, Trainee
 from multires import data, memory, tasks
 from multires.configs import UNetRun
 from multires.patches import Patches, split
-from multires.unet import Block, UNet
+from multires.unet import Block, UNet, require_room
 
 TEST_TILES, TEST_BATCH, TEST_SEED = 384, 64, 1_000_003
 
@@ -24,12 +24,11 @@ def settle(run: UNetRun) -> UNetRun:
         run = replace(run, model=replace(run.model, pooling=filters.pooling(run.model.pooling)))
     train, _ = split(data.load(run.data), run.side)
     run = replace(run, model=replace(run.model, channels=train.channels))
+    require_room(run.model, COPIES)
     blank = torch.zeros(1, train.channels, run.side, run.side)
     with torch.device("meta"):  # shapes alone
         net = UNet(run.model)
     net(tasks.pair(run.task, blank, torch.Generator())[0].to("meta"))
-    weights = sum(parameter.numel() for parameter in net.parameters())
-    memory.require(f"widths = {run.model.widths}", COPIES * weights)
     memory.require(f"batch = {run.training.batch}", 2 * run.training.batch * blank.numel())  # inputs and targets
     return run
 

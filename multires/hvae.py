@@ -25,8 +25,6 @@ from multires.likelihoods import Bernoulli, Likelihood, LogisticMixture
 from multires.pooling import average
 from multires.spaces import embed
 
-LEAST = 2048  # float32 numbers that would take the memory of what Python itself keeps of a step
-
 
 def fit_channels(x: Tensor, width: int) -> Tensor:
     """Append channels of zeros, or drop the last ones, so that there are `width`."""
@@ -90,7 +88,7 @@ def timetable(config: HVAEConfig) -> list[Moment]:
 
 def require_room(config: HVAEConfig, batch: int = 1, copies: int = 1) -> None:
     """Raise MultiresError where the states of all steps for a batch, or so many copies of the weights, do not fit this machine."""
-    states = sum((r.steps + r.encoder_blocks) * max(config.width_at(r) * r.size**2, LEAST) for r in config.resolutions)
+    states = sum((r.steps + r.encoder_blocks) * max(config.width_at(r) * r.size**2, memory.OBJECTS) for r in config.resolutions)
     memory.require(f"batch = {batch} at {config.steps:,} steps", batch * states)
     with torch.device("meta"):  # shapes alone
         weights = sum(parameter.numel() for parameter in HVAE(config).parameters())

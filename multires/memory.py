@@ -9,6 +9,7 @@ import sys
 
 from multires.errors import MultiresError
 
+OBJECTS = 2048  # float32 numbers that would take the memory of what Python itself keeps of a block or a step of a network
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 

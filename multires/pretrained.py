@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from multires import checkpoints, files, plain
+from multires import checkpoints, files, hvae, plain, unet
 from multires.configs import UNetRun
 from multires.errors import MultiresError
-from multires.hvae import HVAE, require_room
+from multires.hvae import HVAE
 from multires.hvae_configs import HVAERun
 from multires.unet import UNet
 
@@ -82,13 +82,14 @@ def load_unet(name: str | Path) -> tuple[UNet, UNetRun]:
     Raises MultiresError for weights that are not there, damaged, or of another network than their card says.
     """
     run = _run(UNetRun, name, "unet")
+    unet.require_room(run.model)
     return _filled(UNet(run.model), name), run
 
 
 def load_hvae(name: str | Path) -> tuple[HVAE, HVAERun]:
     """Return a trained HVAE in float32, in evaluation mode, and the run it comes from; raises as `load_unet` does."""
     run = _run(HVAERun, name, "hvae")
-    require_room(run.model)
+    hvae.require_room(run.model)
     return _filled(HVAE(run.model), name), run
 
 

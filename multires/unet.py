@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from multires import memory
 from multires.configs import UNetConfig
 from multires.errors import MultiresError
 from multires.pooling import average, blur, lowpass, maximum, orthogonal, subsample, synthesis
@@ -69,6 +70,14 @@ class Block(nn.Module):
         """Return x and its residual; the shape stays."""
         y: Tensor = x + self.body(x)
         return y
+
+
+def require_room(config: UNetConfig, copies: int = 1) -> None:
+    """Raise MultiresError where so many copies of the weights of all blocks and both ends do not fit this machine."""
+    kernel, places = 3**config.dimension, (*config.widths, *config.widths[:-1])  # the encoder's and the decoder's
+    weights = 2 * config.channels * config.widths[0] * kernel
+    weights += sum(2 * config.blocks * max(width**2 * kernel, memory.OBJECTS) for width in places)
+    memory.require(f"channels = {config.channels}, widths = {config.widths}, blocks = {config.blocks}", copies * weights)
 
 
 class UNet(nn.Module):

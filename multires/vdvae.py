@@ -91,7 +91,6 @@ def from_openai(state_dict: Mapping[str, Tensor], config: HVAEConfig) -> HVAE:
         state_dict = {str(key).removeprefix(PARALLEL): value for key, value in state_dict.items()}
     with torch.device("meta"):
         hvae = HVAE(config)
-    hvae = hvae.to_empty(device="cpu")
     names = _names(hvae)
     if missing := [theirs for theirs in names.values() if theirs not in state_dict]:
         raise MultiresError(f"state dict: {missing[0]} is missing ({len(missing)} of {len(names)} keys are)")
@@ -111,6 +110,7 @@ def from_openai(state_dict: Mapping[str, Tensor], config: HVAEConfig) -> HVAE:
             raise MultiresError(
                 f"state dict: {names[ours]} has values that are NaN or infinite, as {tensor.dtype}; weights are finite"
             )
+    hvae = hvae.to_empty(device="cpu")
     checkpoints.load_into(hvae, {ours: state_dict[theirs] for ours, theirs in names.items()}, "state dict")
     return hvae.eval()
 

@@ -23,7 +23,7 @@ BELOW = {  # what each module of multires may import of multires
     "configs": {"errors", "plain"},
     "plain": {"errors"},
     "files": {"errors"},
-    "unet": {"errors", "configs", "pooling", "spaces"},
+    "unet": {"errors", "configs", "memory", "pooling", "spaces"},
     "tasks": {"configs", "pooling"},
     "checkpoints": {"errors", "files"},
     "flat": set(),

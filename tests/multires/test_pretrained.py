@@ -155,3 +155,22 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     path.with_suffix(".json").unlink()
     with pytest.raises(MultiresError, match=r"weights\.json: no such file$"):
         pretrained.load_unet(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("unet-average", "widths", [10**6] * 5),
+        ("unet-average", "blocks", 10**10),
+        ("unet-average", "channels", 10**12),
+        ("hvae-digits", "bottleneck", 1e6),
+        ("hvae-digits", "latents", 10**10),
+    ],
+)
+def test_a_card_of_a_network_that_no_memory_holds_is_refused(name: str, field: str, value: Any, tmp_path: Path) -> None:
+    path = shipped(name, tmp_path)
+    card = json.loads(path.with_suffix(".json").read_text())
+    card["run"]["model"][field] = value
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(MultiresError, match=r"^.+: takes [\d,]+ GiB or more, and this machine has \d+$"):
+        pretrained.load(path)
