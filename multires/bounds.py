@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from multires.errors import MultiresError
 from multires.hvae import HVAE
 
 BATCH = 256
@@ -56,7 +57,10 @@ def bounds(hvae: HVAE, images: Tensor, draws: int, seed: int, batch: int = BATCH
     """The bounds for images, batch after batch, none left out: ELBO with one draw, and L_K with `draws`, none where 0.
 
     The draws for an image are streamed, so that memory does not grow with their number. One seed, one result on one device.
+    Raises MultiresError for less than one image, or less than no draw.
     """
+    if draws < 0:
+        raise MultiresError(f"draws = {draws}: the draws from the posterior for each image are 0 or more")
     generator, drawn = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
     device = next(hvae.parameters()).device
     for part in images.split(batch):

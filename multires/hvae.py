@@ -150,14 +150,16 @@ class HVAE(nn.Module):
     def encode(self, images: Tensor) -> list[Tensor]:
         """The encoder's activations, after GELU, from the finest resolution to the coarsest, of images in [0, 1].
 
-        Raises MultiresError for images of another shape than (batch, channels, size, size).
+        Raises MultiresError for images of another shape than (batch, channels, size, size), for none, and for whole numbers.
         """
         size = self.config.resolutions[0].size
-        if images.ndim != 4 or tuple(images.shape[1:]) != (self.config.channels, size, size):
+        shaped = images.ndim == 4 and tuple(images.shape[1:]) == (self.config.channels, size, size)
+        if not shaped or not len(images) or not images.is_floating_point():
             raise MultiresError(
-                f"images of shape {tuple(images.shape)}: this HVAE takes (batch, {self.config.channels}, {size}, {size})"
+                f"images of shape {tuple(images.shape)}, {images.dtype}: this HVAE takes (batch, {self.config.channels}, {size},"
+                f" {size}), one image or more, of floating-point numbers in [0, 1]"
             )
-        activations: list[Tensor] = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        activations: list[Tensor] = self.encoder(images.to(self.gain, memory_format=torch.channels_last))
         return activations
 
     def integrate(
@@ -174,11 +176,17 @@ class HVAE(nn.Module):
 
         `latents` stand for those of the first steps; `noise`, standard normal, for that of every step; a `temperature`, one
         for all or one a step, multiplies the deviations. The generator draws on the CPU and serves every device alike.
-        Raises MultiresError where there are more latents than steps, another number of noises or temperatures, or one that is
-        negative or not finite.
+        Raises MultiresError where there are more latents than steps, another number of noises or temperatures, one that is
+        negative or not finite, activations of other shapes than `encode` gives for `count` images, and for less than one image.
         """
         n = len(self.timetable)
-        temperatures = [temperature] * n if isinstance(temperature, int | float) else list(temperature)
+        if count < 1:
+            raise MultiresError(f"count = {count}: images are 1 or more")
+        if activations is not None:
+            shapes = [(count, self.config.width_at(r), r.size, r.size) for r in self.config.resolutions]
+            if (found := [tuple(activation.shape) for activation in activations]) != shapes:
+                raise MultiresError(f"activations of shapes {found}: for {count} images this HVAE's encoder gives {shapes}")
+        temperatures = list(temperature) if isinstance(temperature, Sequence) else [float(temperature)] * n
         if len(latents) > n or len(temperatures) != n or (noise is not None and len(noise) != n):
             raise MultiresError(
                 f"{len(latents)} latents, {n if noise is None else len(noise)} noises, {len(temperatures)} temperatures:"
@@ -229,7 +237,12 @@ class HVAE(nn.Module):
         return parameters
 
     def nll(self, images: Tensor, state: Tensor) -> Tensor:
-        """Minus the log likelihood of images given the last state, in nats over all scored pixels, of shape (batch,)."""
+        """Minus the log likelihood of images given the last state, in nats over all scored pixels, of shape (batch,).
+
+        Raises MultiresError where there are not as many images as states, or of another shape.
+        """
+        if images.shape != (shape := (len(state), self.config.channels, *state.shape[2:])):
+            raise MultiresError(f"images of shape {tuple(images.shape)}: with this state go images of shape {shape}")
         nll: Tensor = self.crop(self.likelihood.nll(images, self.decode(state)))
         return nll.flatten(1).sum(1)
 

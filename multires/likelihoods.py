@@ -49,7 +49,8 @@ class Bernoulli:
     def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Zeros and ones, of the parameters' shape."""
         probability = full(parameters).sigmoid()
-        return (_uniform(probability, generator) < probability).to(probability)
+        drawn = (_uniform(probability, generator) < probability).to(probability)
+        return drawn + 0 * probability  # NaN where that is NaN, which is below nothing
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The probability of one, of the parameters' shape."""

@@ -40,7 +40,7 @@ BELOW = {  # what each module of multires may import of multires
     "cells": {"diffusion", "gaussians", "hvae_configs"},
     "hvae": {"errors", "memory", "cells", "hvae_configs", "likelihoods", "pooling", "spaces"},
     "vdvae": {"errors", "checkpoints", "hvae", "hvae_configs"},
-    "bounds": {"hvae"},
+    "bounds": {"errors", "hvae"},
     "linear_hvae": {"hvae", "hvae_configs"},
     "pretrained": {"errors", "configs", "hvae_configs", "plain", "files", "checkpoints", "unet", "hvae"},
 }

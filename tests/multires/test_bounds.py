@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from multires.bounds import Bounds, bits_per_dimension, bounds, negative_elbo, prepared
+from multires.errors import MultiresError
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAEConfig, Resolution
 from multires.linear_hvae import linear_hvae, log_evidence
@@ -132,6 +133,14 @@ def test_draws_are_streamed() -> None:
     assert importance.isfinite().all()
     assert max(sizes) <= 64
     assert sum(sizes) == 10 + 10 * 1000
+
+
+def test_less_than_no_draw_and_no_images_are_refused() -> None:
+    hvae, images = HVAE(CONFIG), torch.zeros(3, 1, 4, 4)
+    with pytest.raises(MultiresError, match=r"^draws = -1: "):
+        next(bounds(hvae, images, -1, 0))
+    with pytest.raises(MultiresError, match="one image or more"):
+        next(bounds(hvae, images[:0], 0, 0))
 
 
 def test_the_loss_is_nats_per_dimension_with_its_parts() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import given
+from torch import Tensor
 from torch.nn import functional
 
 from multires.cells import Bottleneck, Cell
@@ -223,6 +224,26 @@ def test_every_configuration_trains_and_samples(config: HVAEConfig) -> None:
 def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(MultiresError, match=r"this HVAE takes \(batch, 1, 8, 8\)"):
         build().encode(torch.zeros(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("images", [torch.zeros(0, 1, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(())])
+def test_no_images_and_whole_numbers_are_refused(images: Tensor) -> None:
+    with pytest.raises(MultiresError, match=r"images of shape .*torch\..*: this HVAE takes .* floating-point numbers in \[0, 1\]$"):
+        build().encode(images)
+
+
+def test_images_of_another_precision_are_taken_in_that_of_the_network() -> None:
+    hvae, images = build(), pictures()
+    for one, two in zip(hvae.encode(images.float()), hvae.encode(images), strict=True):
+        assert torch.equal(one, two)  # zeros and ones
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), (5, 3, 8, 8), (5, 1, 1, 1), (5, 64)])
+def test_likelihoods_of_images_that_would_stretch_to_the_state_are_refused(shape: tuple[int, ...]) -> None:
+    hvae = build()
+    state = infer(hvae)[-1].state
+    with pytest.raises(MultiresError, match=r"with this state go images of shape \(5, 1, 8, 8\)"):
+        hvae.nll(torch.zeros(shape, dtype=torch.float64), state)
 
 
 def test_presets_stay_within_their_sizes() -> None:

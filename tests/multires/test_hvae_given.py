@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -116,3 +117,26 @@ def test_noise_and_latents_of_another_shape_are_refused() -> None:
         for wrong in (right[2][:1], right[2][:, :1], right[2][..., :1]):
             with pytest.raises(MultiresError, match=r"for step 3: it takes \(5, 3, 4, 4\)"):
                 list(hvae.integrate(5, **{what: [*right[:2], wrong, *right[3:]]}))  # type: ignore[arg-type]
+
+
+def test_a_temperature_may_be_any_number() -> None:
+    hvae = build()
+    noise = [torch.randn_like(step.latent) for step in infer(hvae)]
+    for half in (np.float32(0.5), torch.tensor(0.5)):
+        one, two = (list(hvae.integrate(5, noise=noise, temperature=t))[-1].state for t in (0.5, half))  # type: ignore[arg-type]
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_less_than_one_image_is_refused(count: int) -> None:
+    with pytest.raises(MultiresError, match=f"^count = {count}: images are 1 or more$"):
+        build().sample(count)
+
+
+def test_activations_of_another_shape_are_refused() -> None:
+    """Also those that would stretch to the right one."""
+    hvae, images = build(), pictures()
+    right = hvae.encode(images)
+    for wrong in (hvae.encode(images[:1]), right[:-1], right[::-1], [*right[:-2], right[-2][..., :1, :1], right[-1]]):
+        with pytest.raises(MultiresError, match=r"for 5 images this HVAE's encoder gives \[\(5, 12, 8, 8\), "):
+            next(hvae.integrate(5, wrong))

@@ -201,3 +201,11 @@ def test_half_precision_is_summed_in_float32() -> None:
 def test_other_numbers_of_channels_are_refused() -> None:
     with pytest.raises(MultiresError, match="2 channels: the mixture of logistics is for 1, grey, or 3, colour"):
         LogisticMixture(2, 10)
+
+
+def test_samples_of_what_is_no_number_are_none() -> None:
+    """A black image would hide it."""
+    parameters = torch.tensor([math.nan, 0.0]).view(2, 1, 1, 1)
+    one, other = Bernoulli(1).sample(parameters, torch.Generator().manual_seed(0))
+    assert one.isnan().all()
+    assert other.isfinite().all()
