@@ -55,7 +55,9 @@ def require_pixels(run: HVAERun, parts: tuple[Patches, Patches]) -> None:
 
 def images(run: HVAERun) -> tuple[Patches, Patches]:
     """Images to train on and to test on, as large as the model's before they are pooled."""
-    return split(data.load(run.data), _side(run))
+    parts = split(data.load(run.data), _side(run))
+    require_pixels(run, parts)  # here too: files may have changed since the run began
+    return parts
 
 
 def _side(run: HVAERun) -> int:

@@ -51,7 +51,6 @@ def open_run(weights: str, data: str | None) -> tuple[HVAE, HVAERun]:
 def test_images(net: HVAE, run: HVAERun) -> tuple[Tensor, str]:
     """The test images of a run's data, and where they are cut from larger ones a sentence that says so."""
     parts = hvae_runs.images(run)
-    hvae_runs.require_pixels(run, parts)
     test = parts[1]
     images = hvae_runs.held_out(run)
     with torch.no_grad():

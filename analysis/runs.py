@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 from analysis import hvae_runs, sheets, unet_runs
 from analysis.provenance import commit, versions
 from analysis.trainee import Trainee
-from multires import checkpoints, files, plain, training
+from multires import checkpoints, files, plain, pretrained, training
 from multires.configs import UNetRun
 from multires.errors import MultiresError
 from multires.hvae_configs import HVAERun
 
 CONFIG, WEIGHTS, SOURCES = "run.json", "weights.safetensors", "sources.jsonl"
+FILES = (CONFIG, SOURCES, training.LOG, WEIGHTS, str(Path(WEIGHTS).with_suffix(".json")))
+"""What a run consists of, besides its checkpoints; a sheet may be drawn again."""
 Run = UNetRun | HVAERun
 KINDS: dict[str, type[Run]] = {"unet": UNetRun, "hvae": HVAERun}
 
@@ -27,24 +29,41 @@ def kind(run: Run) -> str:
 
 
 def begin(run: Run, directory: Path) -> Run:
-    """Put run.json into a folder that holds no run yet; the number of channels comes from the data."""
+    """Put run.json into a folder that holds nothing of a run yet; the number of channels comes from the data."""
     if (directory / CONFIG).exists():
         raise MultiresError(f"{directory}: holds a run already; go on with --resume {directory}, or name another --out")
     # what does not fit has to fail before anything is written
     settled: Run = unet_runs.settle(run) if isinstance(run, UNetRun) else hvae_runs.settle(run)
     _require_writable(directory)
+    for name in (*FILES, training.CHECKPOINTS, sheets.NAME):
+        if (directory / name).exists():
+            raise MultiresError(f"{directory}: holds {name} of something else already; name another --out")
     files.write_json(directory / CONFIG, {"kind": kind(run), **plain.to_json(settled)})
     return settled
 
 
 def _require_writable(directory: Path) -> None:
     """Raise MultiresError where anything that a run writes would be in something's way, now and not hours later."""
-    for name in (CONFIG, SOURCES, training.LOG, sheets.NAME, WEIGHTS, Path(WEIGHTS).with_suffix(".json")):
+    for name in (*FILES, sheets.NAME):
         files.require_writable(directory / name)
     if (directory / training.CHECKPOINTS).is_file():
         raise MultiresError(
             f"{directory / training.CHECKPOINTS}: is a file; remove it, a folder of that name is to hold checkpoints"
         )
+
+
+def require_apart(targets: Sequence[Path], weights: str, others: Sequence[Path] = ()) -> None:
+    """Raise MultiresError for a file that cannot be written, is named twice, or is one of others or of what `weights` are."""
+    path = pretrained.path_of(weights).resolve()
+    theirs = {path, path.with_suffix(".json"), *(path.parent / name for name in FILES)}
+    taken = {each.resolve() for each in others}
+    for target in targets:
+        files.require_writable(target)
+        if target.resolve() in theirs:
+            raise MultiresError(f"{target}: belongs to the weights that are read; name another file")
+        if target.resolve() in taken:
+            raise MultiresError(f"{target}: is to be written twice; name another file")
+        taken.add(target.resolve())
 
 
 def read(directory: Path) -> Run:
@@ -66,7 +85,8 @@ def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[trainin
     _require_writable(directory)
     it = trainee(run, directory)
     first = training.processes().is_main_process
-    identity = json.dumps(plain.to_json(run), sort_keys=True)
+    told = files.read_json(directory / CONFIG)  # as it was written: a field that was added later, with a default, changes nothing
+    identity = json.dumps({name: value for name, value in told.items() if name != "kind"}, sort_keys=True)
     for record in training.fit(it.model, it.loss, it.batches, run.training, directory, it.evaluate, tensorboard, identity):
         if isinstance(record, training.Started) and first and record.step < run.training.steps:
             with (directory / SOURCES).open("a") as file:

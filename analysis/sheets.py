@@ -14,6 +14,7 @@ from multires import files
 from multires.hvae import HVAE
 
 COLUMNS, SAMPLE_ROWS, SEED, POINTS = 12, 6, 7, 100
+MOST = 1e30  # nats that can be drawn; NaN is not below it
 NAME = "sheet.png"
 History = dict[str, list[list[float]]]
 """(step, nats) by name: training, test; a name is missing where nothing is known of it."""
@@ -66,6 +67,7 @@ def figure(hvae: HVAE, images: Tensor, course: History) -> Figure:
         parts[name].set_title(title)
         parts[name].set_axis_off()
     axes = parts["curve"]
+    course = {name: [[step, value] for step, value in points if abs(value) < MOST] for name, points in course.items()}
     for name, colour, label in (("training", BLUE, "training"), ("test", ORANGE, "test, averaged weights")):
         if course.get(name):
             axes.plot(*zip(*course[name], strict=True), color=colour, marker="o" if name == "test" else "", label=label)

@@ -96,7 +96,7 @@ class HVAEConfig:
         if self.likelihood == "logistic-mixture" and self.channels not in (1, 3):
             raise MultiresError(f"channels = {self.channels}: the mixture of logistics is for 1 channel, grey, or 3, colour")
         if 2 * self.border >= self.resolutions[0].size:
-            raise MultiresError(f"border = {self.border}: leaves no pixel of {self.resolutions[0].size}")
+            raise MultiresError(f"border = {self.border}: leaves no pixel of {self.resolutions[0].size}; name less than half of it")
         groups: dict[str, tuple[int, bool]] = {}
         for r in self.resolutions:
             for name in ("bottleneck", "cell_bottleneck"):

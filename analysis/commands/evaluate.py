@@ -31,30 +31,35 @@ class Evaluate:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import torch
 
-        from analysis import hvae_runs, sheets, terminal
+        from analysis import hvae_runs, runs, sheets, terminal
         from multires import bounds, checkpoints, files, plain, pretrained
         from multires.hvae_configs import HVAERun
 
         if self.draws < 0 or (self.images is not None and self.images < 1):
             raise MultiresError(f"--draws {self.draws} --images {self.images}: draws are 0 or more, images 1 or more")
         card = pretrained.card(self.weights, "hvae")
+        card.pop("importance", None)  # nothing but what is measured now
         net, run = pretrained.load_hvae(self.weights)
         test = hvae_runs.held_out(run)[: self.images]
         shipped = self.ship and self.ship / f"hvae-{hvae_runs.name(run)}.safetensors"
-        weights = pretrained.path_of(self.weights).resolve()
-        for target in (self.sheet, self.json, shipped):
-            if target:
-                files.require_writable(target)
-            if target and target != shipped and target.resolve() in (weights, weights.with_suffix(".json")):
-                raise MultiresError(f"{target}: holds the weights that are evaluated, or their card; name another file")
+        beside = [] if shipped is None else [shipped, shipped.with_suffix(".json")]
+        for place in beside:
+            files.require_writable(place)
+        runs.require_apart([target for target in (self.sheet, self.json) if target], self.weights, beside)
         if shipped and shipped.exists() and plain.from_json(HVAERun, pretrained.card(shipped, "hvae")["run"], str(shipped)) != run:
             raise MultiresError(f"{shipped}: weights of another run have that name; move them, or name another folder")
         card |= {"run": plain.to_json(run), "data": run.data, "parameters": sum(p.numel() for p in net.parameters())}
         if shipped:
             net.half().float()  # what is measured has to be what is shipped
+            for name, parameter in net.named_parameters():
+                if not bool(parameter.isfinite().all()):
+                    raise MultiresError(f"{self.weights}: {name} has values beyond 65504, the most that half precision holds")
         net.to("cuda" if torch.cuda.is_available() else "cpu")
         parts = bounds.bounds(net, test, self.draws, hvae_runs.TEST_SEED)
         batches = list(terminal.progress(parts, -(-len(test) // bounds.BATCH), "evaluating"))
+        wrong = sum(int((~batch.elbo.isfinite()).sum()) for batch in batches)
+        if wrong:
+            raise MultiresError(f"{self.weights}: the ELBO of {wrong:,} of {len(test):,} test images is not finite")
         card |= hvae_runs.summary(batches, self.draws, net.dimensions)
         terminal.show_bounds(self.weights, card)
         if self.json:

@@ -34,7 +34,7 @@ class Probe:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in verify: idle threads must not spin
         import torch
 
-        from analysis import probing, terminal
+        from analysis import probing, runs, terminal
         from analysis.figures import hvaes, style
         from multires import files
 
@@ -47,8 +47,7 @@ class Probe:
         probe = probing.Probe(net, images[: self.images], self.seed)
         out = self.out or Path("runs") / f"probe-{Path(self.weights).stem}"
         targets = (out / FILE, *([self.json] if self.json else []))
-        for target in targets:
-            files.require_writable(target)
+        runs.require_apart(targets, self.weights)
         if tiled:
             print(tiled, flush=True)
         for _ in terminal.progress(probe.run(), probe.parts, "probing"):

@@ -33,6 +33,8 @@ def read(item: str) -> Resolution:
         name, equals, value = part.partition("=")
         if not equals:
             raise MultiresError(f"--resolutions {item}: expected NAME=VALUE,..., for example size=32,steps=2")
+        if name in values:
+            raise MultiresError(f"--resolutions {item}: {name} is named twice; a blank is between resolutions: size=8 size=4")
         try:
             values[name] = value if name == "group" else json.loads(value)  # a name, also where it looks like a number
         except ValueError:

@@ -117,7 +117,7 @@ def _sheet(axes: Axes, pictures: np.ndarray) -> None:
     wide = np.pad(np.clip(np.nan_to_num(pictures), 0, 1), ((0, 0), (0, 0), (0, 0), (0, 1), (0, 1)), constant_values=0.5)
     whole = wide.transpose(0, 3, 1, 4, 2)
     grid = whole.reshape(whole.shape[0] * whole.shape[1], whole.shape[2] * whole.shape[3], -1)
-    axes.imshow(grid[..., 0] if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0, vmax=1, aspect="equal")
+    axes.imshow(grid if grid.shape[-1] == 3 else grid.mean(-1), cmap="gray", vmin=0, vmax=1, aspect="equal")
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from analysis import cli
 from multires import pretrained
@@ -80,12 +81,62 @@ def test_weights_are_not_shipped_over_those_of_another_run(run: Path, tmp_path: 
     assert {path: path.read_bytes() for path in place.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.json", "run.json", "log.jsonl"])
 @pytest.mark.parametrize("option", ["--json", "--sheet"])
-def test_weights_are_not_written_over(option: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_are_not_written_over(option: str, name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    target = run / "checkpoints" / ".." / "weights.safetensors"
-    assert "holds the weights that are evaluated" in refused(capsys, run, "--images", "5", option, target)
+    target = run / "checkpoints" / ".." / name
+    assert "belongs to the weights that are read" in refused(capsys, run, "--images", "5", option, target)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_two_things_are_not_written_to_one_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "shipped"
+    for options in (
+        ["--json", place / "e", "--sheet", place / "e"],
+        ["--json", place / f"{Path(NAME).stem}.json", "--ship", place],
+    ):
+        assert "is to be written twice" in refused(capsys, run, "--images", "5", *options)
+        assert not list(place.iterdir())
+
+
+def test_no_bound_is_printed_or_written_but_what_is_measured(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A card that was shipped has one, of all images."""
+    change(run, importance={"draws": 50, "nats": -1.0, "standard_error": 0.1, "bits_per_dimension": 0.1})
+    assert call("evaluate", run, "--images", "5", "--json", tmp_path / "e.json") == 0
+    assert "L_" not in capsys.readouterr().out
+    assert "importance" not in json.loads((tmp_path / "e.json").read_text())
+    assert call("evaluate", run, "--images", "5", "--draws", "2", "--json", tmp_path / "e.json") == 0
+    assert json.loads((tmp_path / "e.json").read_text())["importance"]["draws"] == 2
+
+
+def scaled(folder: Path, name: str, by: float) -> None:
+    tensors = load_file(folder / "weights.safetensors")
+    save_file(tensors | {name: tensors[name] * by}, folder / "weights.safetensors")
+
+
+def test_weights_that_half_precision_does_not_hold_are_not_shipped(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scaled(run, "encoder.stem.weight", 1e7)
+    line = refused(capsys, run, "--images", "5", "--ship", tmp_path / "shipped")
+    assert line.endswith("encoder.stem.weight has values beyond 65504, the most that half precision holds")
+    assert not list((tmp_path / "shipped").iterdir())
+
+
+def test_an_elbo_that_is_not_finite_is_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scaled(run, "encoder.stem.weight", 1e30)
+    assert refused(capsys, run, "--images", "5", "--json", tmp_path / "e.json").endswith(
+        "the ELBO of 5 of 5 test images is not finite"
+    )
+    assert not (tmp_path / "e.json").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e308, -1e308])
+def test_a_course_that_cannot_be_drawn_is_left_out(value: float, run: Path) -> None:
+    change(run, history={"training": [[1, 9.0], [2, value]], "test": [[2, value]]})
+    assert call("evaluate", run, "--images", "5", "--sheet", run / "s.png") == 0
+    assert (run / "s.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_data_that_is_missing_leaves_no_folders(

@@ -1,6 +1,7 @@
 """Training an HVAE from its command to its weights: bit for bit the same, resumable, evaluated, and refused where it must be."""
 
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -19,7 +20,7 @@ from multires import bounds, pretrained
 from multires.data import Images
 from multires.hvae import HVAE
 from multires.hvae_configs import HVAE_PRESETS, HVAERun, Resolution
-from multires.training import Evaluated, Record, Saved, Step
+from multires.training import Evaluated, Finished, Record, Saved, Step
 
 TINY = replace(
     HVAE_PRESETS["digits"],
@@ -124,6 +125,51 @@ def test_a_finished_run_that_is_resumed_keeps_its_commit(
     go(folder)
     assert pretrained.card(folder)["commit"] == before["commit"]
     assert (folder / runs.SOURCES).read_text() == sources
+
+
+def test_a_run_from_before_a_field_was_added_goes_on(trained: tuple[Path, list[Record]], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+
+    def older(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name != "free_nats"}
+
+    (folder / runs.CONFIG).write_text(json.dumps(older(json.loads((folder / runs.CONFIG).read_text()))))
+    state = checkpoint(folder) / "state.json"
+    values = json.loads(state.read_text())
+    state.write_text(json.dumps(values | {"identity": json.dumps(older(json.loads(values["identity"])), sort_keys=True)}))
+    assert "free_nats" not in state.read_text()
+    assert isinstance(go(folder)[-1], Finished)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "log.jsonl", "checkpoints/00000003/model.safetensors"])
+def test_a_folder_that_holds_something_else_is_left_alone(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    assert call("train", "hvae", "digits", "--steps", "2", "--out", str(tmp_path)) == 2
+    assert f"{tmp_path}: holds {name.split('/')[0]} of something else already; name another --out" in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_data_that_changed_under_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, grey = tmp_path / "x.npy", np.random.default_rng(0).random((40, 8, 8), dtype=np.float32)
+    np.save(path, grey)
+    run = replace(TINY, data=str(path), training=replace(TINY.training, steps=2, save_every=2))
+    go(tmp_path / "run", run)
+    np.save(path, 3 * grey)
+    assert call("evaluate", str(tmp_path / "run")) == 2
+    assert re.fullmatch(r"multires: .*x.npy: values from .*; an HVAE models pixels in \[0, 1\]\n", capsys.readouterr().err)
+
+
+def test_a_test_loss_that_is_not_finite_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses of training are finite, and what is saved may be looked into."""
+    real = bounds.bounds
+    monkeypatch.setattr(
+        bounds, "bounds", lambda *arguments: (replace(part, elbo=part.elbo * math.nan) for part in real(*arguments))
+    )
+    run = replace(TINY, training=replace(TINY.training, steps=6, save_every=3))
+    found = [record for record in go(tmp_path / "run", run) if isinstance(record, Evaluated)]
+    assert [math.isnan(record.test_loss) for record in found] == [True, True]
 
 
 def test_lines_about_sources_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:

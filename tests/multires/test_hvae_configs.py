@@ -129,6 +129,7 @@ def test_impossible_skips(field: str, value: float) -> None:
         ("steps=3", "field 'size' of Resolution is missing"),
         ("size=8,shared=yes", "shared: expected bool, found 'yes'"),
         ("size=9", "size = 9"),
+        ("size=8,size=4", "size is named twice; a blank is between resolutions"),
     ],
 )
 def test_impossible_resolutions_on_the_command_line(text: str, reason: str) -> None:
