@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from analysis import cli, inference, probing
 from analysis.clock import Clock
-from analysis.figures import style
+from analysis.figures import hvaes, style
 from analysis.state_basis import Bases
 from multires import checkpoints, plain, pretrained, vdvae
 from multires.errors import MultiresError
 from multires.hvae import HVAE
-from multires.hvae_configs import HVAEConfig, Resolution
+from multires.hvae_configs import HVAEConfig, HVAERun, Resolution
 from tests.analysis.test_refinement import CONFIG
 from tests.multires.test_vdvae import FIXTURES, SMALL
 
@@ -177,6 +178,30 @@ def test_a_network_that_decodes_one_image(images: str, tmp_path: Path, capsys: p
     assert record["bases"]["best"] == [None] * 3
     assert record["bases"]["unexplained"] == [[None] * 7] * 3
     assert (tmp_path / "out" / "bases.png").exists()
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_pictures_of_other_than_one_or_three_channels_are_their_mean(channels: int, tmp_path: Path) -> None:
+    config = HVAEConfig((Resolution(8, 1, 1), Resolution(4, 1, 1), Resolution(1, 1, 1)), channels=channels, width=8, latents=2)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 2, (60, channels, 8, 8)).astype(np.float32))
+    run = HVAERun(config, data=str(tmp_path / "x.npy"), binarise="dynamic")
+    checkpoints.write_weights(tmp_path / "net.safetensors", HVAE(config), {"kind": "hvae", "run": plain.to_json(run)})
+    assert probe(tmp_path / "net.safetensors", "--images", "8", "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "sampling.png").exists()
+    axes = Figure().subplots()
+    pictures = np.arange(2 * 3 * channels * 8 * 8).reshape(2, 3, channels, 8, 8) / (2 * 3 * channels * 8 * 8)
+    hvaes._sheet(axes, pictures)
+    (shown,) = axes.images
+    assert np.asarray(shown.get_array())[:8, :8] == pytest.approx(pictures[0, 0].mean(0))
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.json"])
+def test_weights_are_not_written_over(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = changed(tmp_path / "net.safetensors", lambda net: None)
+    before = (tmp_path / name).read_bytes()
+    assert probe(weights, "--images", "8", "--json", tmp_path / name, "--out", tmp_path / "out") == 2
+    assert f"{name}: belongs to the weights that are read" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == before
 
 
 def test_an_elbo_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
