@@ -31,7 +31,7 @@ class Evaluate:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import torch
 
-        from analysis import hvae_runs, runs, sheets, terminal
+        from analysis import hvae_runs, probing, runs, sheets, terminal
         from multires import bounds, checkpoints, files, plain, pretrained
         from multires.hvae_configs import HVAERun
 
@@ -40,7 +40,8 @@ class Evaluate:
         card = pretrained.card(self.weights, "hvae")
         card.pop("importance", None)  # nothing but what is measured now
         net, run = pretrained.load_hvae(self.weights)
-        test = hvae_runs.held_out(run)[: self.images]
+        test, tiled = probing.test_images(net, run)
+        test = test[: self.images]
         shipped = self.ship and self.ship / f"hvae-{hvae_runs.name(run)}.safetensors"
         beside = [] if shipped is None else [shipped, shipped.with_suffix(".json")]
         for place in beside:
@@ -49,6 +50,8 @@ class Evaluate:
         if shipped and shipped.exists() and plain.from_json(HVAERun, pretrained.card(shipped, "hvae")["run"], str(shipped)) != run:
             raise MultiresError(f"{shipped}: weights of another run have that name; move them, or name another folder")
         card |= {"run": plain.to_json(run), "data": run.data, "parameters": sum(p.numel() for p in net.parameters())}
+        if tiled:
+            print(tiled, flush=True)
         if shipped:
             net.half().float()  # what is measured has to be what is shipped
             for name, parameter in net.named_parameters():

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -98,6 +99,17 @@ def test_two_things_are_not_written_to_one_file(run: Path, tmp_path: Path, capsy
     ):
         assert "is to be written twice" in refused(capsys, run, "--images", "5", *options)
         assert not list(place.iterdir())
+
+
+def test_tiles_of_larger_images_are_announced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "large.npy", np.random.default_rng(0).random((30, 16, 16)))
+    options = ["--data", tmp_path / "large.npy", "--width", "8", "--mixtures", "2", "--steps", "1", "--batch", "4"]
+    assert call("train", "hvae", "digits", *options, "--out", tmp_path / "run") == 0
+    capsys.readouterr()
+    assert call("evaluate", tmp_path / "run") == 0
+    said, found, *_ = capsys.readouterr().out.splitlines()
+    assert said == f"{tmp_path}/large.npy: test images, 6 of 16 x 16, cut into 24 tiles of 8 x 8"
+    assert "24 test images" in found
 
 
 def test_no_bound_is_printed_or_written_but_what_is_measured(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
