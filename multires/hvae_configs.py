@@ -184,6 +184,7 @@ HVAE_PRESETS = {
         HVAEConfig(_levels((8, 1, 3), (4, 1, 3), (1, 1, 1)), width=24, bottleneck=0.5, likelihood="logistic-mixture", mixtures=5),
         SHORT,
         "digits",
+        free_nats=1.0,
     ),
     "natural": HVAERun(
         HVAEConfig(_levels((32, 1, 3), (16, 1, 3), (8, 1, 3), (4, 1, 2), (1, 1, 1)), likelihood="logistic-mixture"),
