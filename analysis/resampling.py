@@ -33,7 +33,7 @@ class Measured:
     factors: tuple[int, ...] | None
     """By which the sides fall or rise, where they do so by whole ones."""
     lossless: bool
-    """Whether A* A is a multiple of the identity: nothing is lost, as in a pixel unshuffle."""
+    """Whether A* A is a multiple of the identity, and cells become channels or channels cells, as in a pixel unshuffle."""
     translates: Literal["everywhere", "inside", "nowhere"]
     """Where A commutes with translations by its factors: around the border too, away from it, or not at all."""
     taps: int | None
@@ -89,7 +89,7 @@ def measure(site: Found, seed: int = 0) -> Measured:
         linear=linear,
         channelwise=channelwise,
         factors=factors,
-        lossless=linear and y.numel() >= z.numel() and _lossless(f, z),
+        lossless=linear and _has_room(y.numel() / z.numel(), falls) and _lossless(f, z),
         translates=_translates(f, z, y, factors, falls) if linear and factors else "nowhere",
         taps=taps,
         action=_action(site, factors, channelwise),
@@ -155,6 +155,12 @@ def _channelwise(f: Callable[[Tensor], Tensor], z: Tensor, y: Tensor) -> bool:
         if _far(f(z * mask), y * mask) > LINEAR:
             return False
     return True
+
+
+def _has_room(ratio: float, falls: bool) -> bool:
+    """Whether so many times as many numbers may be the channels of cells that went, or the cells of channels."""
+    # with more numbers on a finer grid, channels are spread over cells, as in an embedding, and none need become any
+    return ratio >= 1 if falls else ratio == 1
 
 
 def _lossless(f: Callable[[Tensor], Tensor], z: Tensor) -> bool:

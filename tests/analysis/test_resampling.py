@@ -208,9 +208,7 @@ def test_one_wrong_channel_is_enough(channel: int) -> None:
 
 
 def test_a_constant_is_no_projection() -> None:
-    convolution = nn.Conv2d(4, 4, 2, 2, groups=4)
-    nn.init.constant_(convolution.weight, 0.25)
-    nn.init.constant_(convolution.bias, 0.5)  # type: ignore[arg-type]
+    convolution = _convolution(nn.Conv2d(4, 4, 2, 2, groups=4), 0.25, 0.5)
     assert not only(audit(convolution, X)).verdict.startswith("Haar")
 
 
@@ -284,6 +282,12 @@ def test_swapped_channels_are_no_projection() -> None:
     assert not site.verdict.startswith("Haar")
 
 
+def _convolution(convolution: nn.Module, weight: float, bias: float) -> nn.Module:
+    nn.init.constant_(convolution.weight, weight)  # type: ignore[arg-type]
+    nn.init.constant_(convolution.bias, bias)  # type: ignore[arg-type]
+    return convolution
+
+
 EMBEDDINGS: dict[str, tuple[nn.Module, str]] = {
     "nearest": (nn.Upsample(scale_factor=2), "Haar embedding, exact"),
     "fold": (
@@ -305,6 +309,12 @@ EMBEDDINGS: dict[str, tuple[nn.Module, str]] = {
     "bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), "fixed filter, closest to haar, 19 % unexplained"),
     "bicubic": (nn.Upsample(scale_factor=2, mode="bicubic"), "fixed filter, closest to haar, "),
     "shuffle": (nn.PixelShuffle(2), "no embedding: it moves channels into cells and loses nothing"),
+    "reconstruction": (Apply(lambda _, x: pooling.synthesis(x, filters.taps("db2"))), "db2 reconstruction, 0 % unexplained; "),
+    "nearest into other channels": (
+        Apply(lambda _, x: x.repeat_interleave(2, 2).repeat_interleave(2, 3).roll(1, 1).relu()),
+        "fixed filter, closest to haar, 0 % unexplained; ",
+    ),
+    "a constant added": (_convolution(nn.ConvTranspose2d(4, 4, 2, 2, groups=4), 1.0, 0.5), "learned, closest to haar, 0 % unexpl"),
     "zeros between": (
         Apply(lambda _, x: _assigned(x.new_zeros(2, 4, 32, 32), x)),
         "each cell to one cell of its block, zeros between: no embedding",
