@@ -67,7 +67,7 @@ def filters_of(site: Found, linear: bool, channelwise: bool) -> tuple[dict[str, 
 def _kernels(operator: Operator, f: Callable[[Tensor], Tensor], z: Tensor, falls: bool, channelwise: bool) -> Tensor:
     """Filters of shape (pair of channels, *cells), of all pairs or, where channels mix at no cost that is known, of some."""
     call = operator.value
-    padded = {before.name for before in call.calls()} - {call.name} <= {"pad", "contiguous", "clone", "to", "float"}
+    padded = {before.name for before in call.calls() if before is not call} <= {"pad", "contiguous", "clone", "to", "float"}
     if call.name in ("conv", "conv_transpose") and padded and call.pick is None:
         return _weights(call)
     y = f(z)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from analysis import audit
 from multires.errors import MultiresError
-from tests.analysis.audited import Apply, X, images, only
+from tests.analysis.audited import Apply, X, images, measured, only
 
 BINOMIAL = "fixed filter, closest to haar, 19 % unexplained"
 
@@ -94,6 +94,21 @@ def test_padding_that_is_asked_about_stays_padding() -> None:
         return functional.conv2d(y, y.new_zeros(4, 1, 4, 4) + 1 / 16, stride=2, groups=4)
 
     assert only(audit(Apply(asked), X)).before == (16, 16)
+
+
+def blurred(x: Tensor) -> Tensor:
+    return functional.conv2d(
+        x, torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])).expand(4, 1, 3, 3) / 16, padding=1, groups=4
+    )
+
+
+def test_a_blur_belongs_to_the_filter_of_the_strided_convolution_after_it() -> None:
+    sliced = measured(only(audit(Apply(lambda s, x: blurred(x)[..., ::2, ::2]), X)))
+    site = only(audit(Apply(lambda s, x: s.c(blurred(x)), c=nn.Conv2d(4, 8, 1, 2)), X))
+    assert site.verdict.startswith("learned, closest to coif1, 3.5 % unexplained")
+    assert measured(site).filters == pytest.approx(sliced.filters)
+    means = Apply(lambda s, x: functional.conv2d(blurred(x), torch.full((4, 1, 2, 2), 0.25), stride=2, groups=4))
+    assert measured(only(audit(means, X))).filters["haar"] > 0.1
 
 
 def test_padding_of_chosen_channels_reads_those_alone() -> None:
