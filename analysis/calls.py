@@ -26,8 +26,7 @@ STRIDED = {"avg_pool": 2, "max_pool": 2, "lp_pool": 3, "conv": 3, "conv_transpos
 # fmt: off
 PERMUTATIONS = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
 LAYOUT = PERMUTATIONS | CASTS | {
-    "unflatten", "flatten", "view", "reshape", "view_as", "reshape_as", "contiguous", "clone", "squeeze", "unsqueeze", "detach",
-    "get",
+    "unflatten", "flatten", "view", "reshape", "view_as", "reshape_as", "contiguous", "clone", "squeeze", "unsqueeze", "get",
 }
 INDEXING = {
     "getitem", "narrow", "select", "unbind", "chunk", "split", "tensor_split", "index_select", "pad", "roll", "cat", "concat",

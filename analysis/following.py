@@ -62,6 +62,7 @@ class Follower(TorchFunctionMode):
         if not self.running:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "").removesuffix(".default")  # as exported graphs call functions
+        name = "detach" if func == Tensor.data.__get__ else name  # type: ignore[attr-defined]
         name = name.strip("_") if name.startswith("__") else name.removesuffix("_with_indices")
         for tensor in tensors_of((args, kwargs)):
             if tensor in self.constants:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 UNEVEN = 1.1
 ALIKE = 0.7  # the least correlation between the responses to impulses in different places
-CASTS = {"to", "float", "half", "double", "bfloat16", "type", "type_as"}  # a replay stays in float64
+# a replay stays in float64, and its gradients, which adjoints are, in one piece
+CASTS = {"to", "float", "half", "double", "bfloat16", "type", "type_as", "detach"}
 
 
 class _Source:

@@ -96,6 +96,13 @@ def test_padding_that_is_asked_about_stays_padding() -> None:
     assert only(audit(Apply(asked), X)).before == (16, 16)
 
 
+def test_what_is_detached_counts() -> None:
+    def both(s: nn.Module, x: Tensor) -> Tensor:
+        return functional.relu(x.view(2, 4, 8, 2, 8, 2).mean((3, 5)) + x[..., ::2, ::2].detach())
+
+    assert 0.1 < measured(only(audit(Apply(both), X))).filters["haar"] < 0.9
+
+
 def blurred(x: Tensor) -> Tensor:
     return functional.conv2d(
         x, torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])).expand(4, 1, 3, 3) / 16, padding=1, groups=4

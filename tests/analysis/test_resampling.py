@@ -60,6 +60,10 @@ PROJECTIONS: dict[str, nn.Module] = {
     ),
     "after a smoothing": Apply(lambda _, x: functional.avg_pool2d(_smooth(functional.pad(x, (1, 1, 1, 1))), 2)),
     "by new tensors": Apply(lambda _, x: functional.conv2d(x, x.new_tensor([[[[0.25] * 2] * 2]] * 4), stride=2, groups=4)),
+    "of what is detached": Apply(lambda _, x: sum(four(x.detach())) / 4),
+    "of the data": Apply(lambda _, x: sum(four(x.data)) / 4),
+    "detached after all": Apply(lambda _, x: (sum(four(x)) / 4).detach().relu()),
+    "detached in one branch": Apply(lambda _, x: (x[..., ::2, ::2] + sum(part.detach() for part in four(x)[1:])) / 4),
     "added in place": Apply(lambda _, x: x[..., ::2, ::2].mul(0.25).add_(sum(four(x)[1:]) * 0.25)),
 }
 
