@@ -6,7 +6,9 @@ such as `x[..., ::2]`, `unflatten` and `mean`, may together come to the same: th
 activation (`analysis.tape`) until something else reads them, and are a site where the grid has changed and the function moves
 along the grid as a resampling does. Reshaping for attention and cropping fail that.
 
-Grids are (batch, channel, *spatial) with one to three spatial axes; tokens, and channels that lie last, are no grid.
+Grids are (batch, channel, *spatial) with one to three spatial axes; tokens, and channels that lie last, are no grid. What becomes
+of one axis alone may become of such channels: a mean over it is no site, nor is a learned map to or from a few cells, which is
+like a resampling by chance.
 """
 
 import math
@@ -33,6 +35,7 @@ from analysis.following import Follower, tensors_of
 from analysis.tape import Operator, Value, mapped, moves_along
 
 LEAST_RATIO = 1.5  # between sides, where no call says that it resamples
+FEW = 8  # cells, to which up to half of all random maps move along as resamplings do, and of more cells 1 in 60 or fewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +166,10 @@ class Tracer(Follower):
         # of a grid of one cell nothing tells a resampling from axes that change places, but arithmetic
         one_cell = 1 in (math.prod(value.source.shape[2:]), math.prod(output.shape[2:]))
         if one_cell and (names <= LAYOUT | INDEXING or names & PERMUTATIONS):
+            return False
+        # one axis alone may be channels that lie last
+        changed = [min(n, m) for n, m in zip(value.source.shape[2:], output.shape[2:], strict=True) if n != m]
+        if len(changed) == 1 and changed[0] <= (FEW if value.learned else 1) and not names & set(RESAMPLERS):
             return False
         with torch.no_grad():
             if not moves_along(Operator(value, tuple(output.shape))):
