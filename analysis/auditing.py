@@ -230,7 +230,7 @@ class _Pass:
             filters = None
             if isinstance(known, Measured):
                 tried = _tried(lambda s: kernels.filters_of(s, known.linear, known.channelwise), site)
-                filters = None if isinstance(tried, str) else tried[0]
+                filters = None if isinstance(tried, str) else tried
             self.randoms.append((_kind(site, known), site.path, _sides(site)[0], _sides(site)[1], filters))
 
 

@@ -52,16 +52,16 @@ def some_images(site: Found) -> tuple[Tensor, Tensor]:
     return x, torch.cat([site.operator(part) for part in x.split(batch)])
 
 
-def filters_of(site: Found, linear: bool, channelwise: bool) -> tuple[dict[str, float], int | None]:
-    """The unexplained fraction for each wavelet, none where the question has no answer; and the taps of a linear filter."""
+def filters_of(site: Found, linear: bool, channelwise: bool) -> dict[str, float]:
+    """The unexplained fraction for each wavelet, none where the question has no answer."""
     factors = factors_of(site)
     if factors is None or not linear:
         asked = factors is not None and channelwise and site.falls and _dyadic(factors) and len(set(factors)) == 1
-        return (_on_activations(site, factors) if asked and factors else {}), None
+        return _on_activations(site, factors) if asked and factors else {}
+    if not _dyadic(factors):
+        return {}
     f, z = linear_part(site.operator), site.operator.noise(torch.Generator().manual_seed(0))
-    kernels = _kernels(site.operator, f, z, site.falls, channelwise)
-    taps = int((kernels.flatten(1).abs() > LINEAR * kernels.abs().max()).sum(1).max()) if len(kernels) else 0
-    return (_filters(kernels, factors, site.falls) if _dyadic(factors) else {}), taps
+    return _filters(_kernels(site.operator, f, z, site.falls, channelwise), factors, site.falls)
 
 
 def _kernels(operator: Operator, f: Callable[[Tensor], Tensor], z: Tensor, falls: bool, channelwise: bool) -> Tensor:

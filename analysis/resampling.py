@@ -36,8 +36,8 @@ class Measured:
     """Whether A* A is a multiple of the identity, and cells become channels or channels cells, as in a pixel unshuffle."""
     translates: Literal["everywhere", "inside", "nowhere"]
     """Where A commutes with translations by its factors: around the border too, away from it, or not at all."""
-    taps: int | None
-    """How many cells of one channel an output cell reads (falling), or a cell writes (rising)."""
+    single: bool
+    """Whether each coarse cell reads (falling), or writes (rising), one fine cell at most."""
     action: float | None
     """The relative distance of A x from P x on activations, after the best channel mixing where A mixes channels."""
     filters: dict[str, float]
@@ -80,7 +80,7 @@ def measure(site: Found, seed: int = 0) -> Measured:
     linear = _far(f(2 * z - 3 * other), 2 * y - 3 * f(other)) <= LINEAR
     same = operator.before[0] == operator.after[0]
     channelwise = same and _channelwise(f, z, y)
-    filters, taps = filters_of(site, linear, channelwise)
+    filters = filters_of(site, linear, channelwise)
     found = {}
     # a learned map of channels is no candidate unless its filter is the projection's
     if linear and same and factors and (channelwise or not site.learned or filters.get("haar", 1.0) < CANDIDATE):
@@ -91,7 +91,7 @@ def measure(site: Found, seed: int = 0) -> Measured:
         factors=factors,
         lossless=linear and _has_room(y.numel() / z.numel(), falls) and _lossless(f, z),
         translates=_translates(f, z, y, factors, falls) if linear and factors else "nowhere",
-        taps=taps,
+        single=linear and _single(f if falls else lambda v: adjoint(f, z, v), z if falls else y),
         action=_action(site, factors, channelwise),
         filters=filters,
         **found,
@@ -167,6 +167,15 @@ def _lossless(f: Callable[[Tensor], Tensor], z: Tensor) -> bool:
     back = adjoint(f, z, f(z))
     scale = float((back * z).sum() / z.square().sum())
     return scale > 0 and _far(back, scale * z) <= LINEAR
+
+
+def _single(coarse: Callable[[Tensor], Tensor], fine: Tensor) -> bool:
+    """Whether each coarse cell is a multiple of one fine cell: (w u)^2 over w u^2 then is w, whatever u."""
+    generator = torch.Generator().manual_seed(4)
+    channels = torch.randn(fine.shape[1], generator=generator).to(fine).reshape(1, -1, *[1] * (fine.ndim - 2))
+    one, two = (torch.randn(fine[:, :1].shape, generator=generator).to(fine) for _ in range(2))
+    there = coarse(channels * one).square() * coarse(channels * two.square())
+    return _far(there, coarse(channels * two).square() * coarse(channels * one.square())) <= LINEAR
 
 
 def _translates(

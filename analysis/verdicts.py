@@ -27,9 +27,10 @@ def verdict(
         "nowhere": "; another filter elsewhere than in the centre",
     }
     elsewhere = "" if learned and found.translates == "inside" else rest[found.translates]
-    if found.taps == 1 and falls and not found.lossless:
-        return f"{'learned' if learned else 'fixed'} weights of one cell of each block: subsampling, no projection{apart}"
-    if found.taps == 1 and not falls and found.channelwise:
+    if found.single and falls and not found.lossless and found.translates != "nowhere":
+        what = f"{'learned' if learned else 'fixed'} weights of one cell of each block: subsampling"
+        return f"{what}, no projection{apart}{elsewhere}"
+    if found.single and not falls and found.channelwise:
         return f"each cell to one cell of its block, zeros between: no embedding{apart}"
     if found.lossless:
         moved = "cells into channels" if falls else "channels into cells"

@@ -125,6 +125,14 @@ NEAR: dict[str, tuple[nn.Module, str]] = {
         Apply(lambda _, x: functional.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=True)),
         "fixed filter, closest to",
     ),
+    "aligned corners, sides by three": (
+        Apply(lambda _, x: functional.interpolate(x[..., 1:, 1:], size=(5, 5), mode="bilinear", align_corners=True)),
+        "fixed filter; ",
+    ),
+    "one cell of each block, at the border its mean too": (
+        Apply(lambda _, x: (lambda y, m: torch.cat([m[..., :1], y[..., 1:]], -1).relu())(x[..., ::2, ::2], sum(four(x)) / 4)),
+        "fixed filter, closest to ",
+    ),
     "stride smaller than kernel": (nn.AvgPool2d(3, 2, 1), "fixed filter, closest to"),
     "padding": (nn.AvgPool2d(2, 2, 1), "no projection: 16 x 16 cells do not divide into 9 x 9"),
     "padding not counted": (nn.AvgPool2d(2, 2, 1, count_include_pad=False), "no projection: 16 x 16 cells do not divide into 9"),
@@ -286,6 +294,9 @@ def test_swapped_channels_are_no_projection() -> None:
     assert not site.verdict.startswith("Haar")
 
 
+PLACES = functional.max_pool2d(images(2, 4, 32, 32), 2, return_indices=True)[1]  # another in each block
+
+
 def _convolution(convolution: nn.Module, weight: float, bias: float) -> nn.Module:
     nn.init.constant_(convolution.weight, weight)  # type: ignore[arg-type]
     nn.init.constant_(convolution.bias, bias)  # type: ignore[arg-type]
@@ -319,6 +330,10 @@ EMBEDDINGS: dict[str, tuple[nn.Module, str]] = {
         "fixed filter, closest to haar, 0 % unexplained; ",
     ),
     "a constant added": (_convolution(nn.ConvTranspose2d(4, 4, 2, 2, groups=4), 1.0, 0.5), "learned, closest to haar, 0 % unexpl"),
+    "unpooling": (
+        Apply(lambda _, x: functional.max_unpool2d(x, PLACES, 2)),
+        "each cell to one cell of its block, zeros between: no embedding",
+    ),
     "zeros between": (
         Apply(lambda _, x: _assigned(x.new_zeros(2, 4, 32, 32), x)),
         "each cell to one cell of its block, zeros between: no embedding",
