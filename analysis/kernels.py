@@ -123,7 +123,7 @@ def _dyadic(factors: tuple[int, ...]) -> bool:
 
 
 def _filters(kernels: Tensor, factors: tuple[int, ...], falls: bool) -> dict[str, float]:
-    if not len(kernels):
+    if not kernels.any():
         return {}
     shape, rows = kernels.shape[1:], kernels.flatten(1)
     if len(rows) > rows.shape[1]:  # as many filters as there are taps, with the same inner products summed over all

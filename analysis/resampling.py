@@ -77,6 +77,8 @@ def measure(site: Found, seed: int = 0) -> Measured:
     factors, falls, f = factors_of(site), site.falls, linear_part(operator)
     z, other = operator.noise(generator), operator.noise(generator)
     y = f(z)
+    if not y.any():
+        raise MultiresError("it gives the same whatever it is given, as weights of zero do")
     linear = _far(f(2 * z - 3 * other), 2 * y - 3 * f(other)) <= LINEAR
     same = operator.before[0] == operator.after[0]
     channelwise = same and _channelwise(f, z, y)

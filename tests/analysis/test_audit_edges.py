@@ -10,7 +10,7 @@ from diffusers.models.upsampling import FirUpsample2D, KUpsample2D
 from torch import Tensor, nn
 from torch.nn import functional
 
-from analysis import audit
+from analysis import audit, resampling
 from multires.errors import MultiresError
 from tests.analysis.audited import Apply, X, images, measured, only
 
@@ -85,6 +85,27 @@ def test_weights_of_nan_are_refused() -> None:
     nn.init.constant_(convolution.weight, float("nan"))
     with pytest.raises(MultiresError, match="weight holds NaN"):
         audit(convolution, X)
+
+
+@pytest.mark.parametrize("net", [nn.Conv2d(4, 4, 1, 2), nn.Conv2d(4, 6, 3, 2, 1, bias=False), nn.ConvTranspose2d(4, 4, 2, 2)])
+def test_weights_of_zero_are_said_to_be(net: nn.Module) -> None:
+    nn.init.zeros_(net.weight)  # type: ignore[arg-type]
+    first, second = audit(nn.Sequential(nn.AvgPool2d(2), net), X).sites
+    assert first.verdict == "Haar projection, exact"
+    assert second.verdict == "not measured: it gives the same whatever it is given, as weights of zero do"
+
+
+def test_random_weights_of_zero_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    convolution = nn.Conv2d(4, 4, 2, 2)
+    monkeypatch.setattr(nn.Conv2d, "reset_parameters", lambda self: nn.init.zeros_(self.weight))
+    site = only(audit(convolution, X))
+    assert site.verdict.startswith("learned, closest to ")
+    assert not site.random
+
+
+def test_what_measuring_raises_is_said_of_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "measure", lambda site: 1 / 0)
+    assert only(audit(nn.AvgPool2d(2), X)).verdict == "not measured: ZeroDivisionError: division by zero"
 
 
 def test_padding_that_is_asked_about_stays_padding() -> None:
