@@ -200,7 +200,7 @@ class _Pass:
                 self.output = _run_traced(net, args, kwargs)
             except MultiresError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 shapes = ", ".join(str(tuple(x.shape)) for x in leaves((args, kwargs)) if isinstance(x, Tensor))
                 raise MultiresError(f"{type(net).__name__} raised {summary(error)} (inputs of shape {shapes})") from None
         self.unseen += [f"{where}: what resamples there is not found" for where in tracer.unseen]

@@ -1,6 +1,7 @@
 """The audit finds every site by kind, place and line, says what is a projection, and says it of nothing else."""
 
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,7 @@ def test_clear_lines() -> None:
     assert "no image" in refused(nn.AvgPool2d(2), torch.ones(2, 3))
     assert "raised RuntimeError" in refused(nn.Conv2d(3, 3, 3), X)
     assert "(2, 4, 16, 16)" in refused(nn.Conv2d(3, 3, 3), X)
+    assert "Apply raised SystemExit: 0" in refused(Apply(lambda _, x: sys.exit(0)), X)
     assert "compiled" in refused(torch.compile(nn.AvgPool2d(2)), X)
     assert "module '0' is compiled" in refused(nn.Sequential(torch.compile(nn.AvgPool2d(2))), X)
     assert "weight is on the meta device" in refused(nn.Conv2d(4, 4, 3, device="meta"), X)
