@@ -4,6 +4,7 @@ What a pooling does to activations is one thing, what it *is* as an operator ano
 float64, on any input of the same shape. A call is replayed with its own arguments; constants (weights, numbers) stay.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,9 +90,14 @@ class Value:
 
 
 def mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    """The function of every leaf of nested tuples, lists and dicts."""
+    """The function of every leaf of nested tuples, lists and dicts, and of those named tuples and dicts of other classes."""
     if isinstance(value, dict):
-        return {key: mapped(function, item) for key, item in value.items()}
+        new = copy.copy(value)
+        for key, item in value.items():
+            new[key] = mapped(function, item)
+        return new
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(mapped(function, item) for item in value)
     if type(value) in (tuple, list):
         return type(value)(mapped(function, item) for item in value)
     return function(value)

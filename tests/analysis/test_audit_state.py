@@ -1,16 +1,18 @@
 """What an audit does with weights: random ones stand beside trained ones, and the model is left as it was."""
 
 import random
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from analysis import audit, auditing
 from multires import pretrained
-from tests.analysis.audited import Apply, X, images, measured
+from tests.analysis.audited import Apply, X, images, measured, only
 
 
 def test_random_weights_stand_beside_trained_ones() -> None:
@@ -79,6 +81,30 @@ def test_the_model_is_left_as_it_was() -> None:
     assert [(p.requires_grad, p.grad) for p in net.parameters()] == gradients
     assert [flag for flag, _ in gradients] == [False, False, True, True]
     assert torch.equal(x, X)
+
+
+class Named(NamedTuple):
+    image: Tensor
+    time: int
+
+
+class Attributes(dict[str, Tensor]):
+    @property
+    def image(self) -> Tensor:
+        return self["image"]
+
+
+@pytest.mark.parametrize("pack", [lambda x: Named(x, 3), lambda x: Attributes(image=x)])
+def test_inputs_of_other_classes_are_copied_as_they_are(pack: Callable[[Tensor], Any]) -> None:
+    net = Apply(lambda _, given: functional.avg_pool2d(given.image.mul_(0.5), 2))
+    x = images(4, 4, 16, 16)
+    held = pack(x)
+    found = only(audit(net, (held,)))
+    assert held.image is x
+    assert torch.equal(x, images(4, 4, 16, 16))
+    survival = found.survival
+    assert survival is not None
+    assert (survival["d1"]["a"], survival["a"]["a"]) == (pytest.approx(0, abs=1e-10), pytest.approx(1, abs=1e-4))
 
 
 def audit_random_states() -> list[str]:
