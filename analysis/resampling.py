@@ -16,6 +16,7 @@ from torch import Tensor
 from analysis.kernels import LINEAR, adjoint, factors_of, filters_of, linear_part, some_images
 from analysis.probes import Ridge
 from analysis.sites import Found
+from analysis.tape import Operator
 from multires.errors import MultiresError
 
 EXACT = 1e-13  # as in docs/conventions.md: float64
@@ -74,12 +75,10 @@ def measure(site: Found, seed: int = 0) -> Measured:
     """Measure a site as it is found, with its weights and activations of that moment."""
     operator, generator = site.operator, torch.Generator().manual_seed(seed)
     _replayed(site)
-    factors, falls, f = factors_of(site), site.falls, linear_part(operator)
+    factors, falls = factors_of(site), site.falls
     z, other = operator.noise(generator), operator.noise(generator)
+    linear, f = _linear(operator, z, other)
     y = f(z)
-    if not y.any():
-        raise MultiresError("it gives the same whatever it is given, as weights of zero do")
-    linear = _far(f(2 * z - 3 * other), 2 * y - 3 * f(other)) <= LINEAR
     same = operator.before[0] == operator.after[0]
     channelwise = same and _channelwise(f, z, y)
     filters = filters_of(site, linear, channelwise)
@@ -116,6 +115,28 @@ def _far(x: Tensor, y: Tensor) -> float:
     """The largest difference, over the root mean square; infinite where either is not finite."""
     size, far = _rms(y), float((x - y).abs().max())
     return far / size if size and math.isfinite(far) else 0.0 if far == 0 else math.inf
+
+
+def _linear(operator: Operator, z: Tensor, other: Tensor) -> tuple[bool, Callable[[Tensor], Tensor]]:
+    """Whether A is linear but for a constant, and A without it."""
+    f, constant = linear_part(operator), float(operator(operator.zeros()).abs().max())
+    size = _rms(f(z))
+    if size == 0:
+        raise MultiresError("it gives the same whatever it is given, as weights of zero do")
+
+    def additive(f: Callable[[Tensor], Tensor], bound: float) -> bool:
+        return _far(f(2 * z - 3 * other), 2 * f(z) - 3 * f(other)) <= bound
+
+    linear = additive(f, LINEAR + EXACT * constant / size)
+    if not linear or constant <= size:
+        return linear, f
+    # the rounding of a large constant drowns what it is added to: of a louder input less is lost
+    louder = 2.0 ** math.ceil(math.log2(constant / size))
+
+    def loud(x: Tensor) -> Tensor:
+        return f(louder * x) / louder
+
+    return additive(loud, LINEAR), loud
 
 
 def _against_projection(

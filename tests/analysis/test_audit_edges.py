@@ -95,6 +95,26 @@ def test_weights_of_zero_are_said_to_be(net: nn.Module) -> None:
     assert second.verdict == "not measured: it gives the same whatever it is given, as weights of zero do"
 
 
+@pytest.mark.parametrize(("weight", "bias"), [(1e-5, 1.0), (1e-3, 1e3), (1e-7, 1e6)])
+def test_the_rounding_of_a_constant_makes_nothing_nonlinear(weight: float, bias: float) -> None:
+    for net in (nn.Conv2d(4, 8, 2, 2), nn.Conv2d(4, 4, 2, 2, groups=4), nn.ConvTranspose2d(4, 4, 2, 2, groups=4)):
+        without = measured(only(audit(net, X)))
+        with torch.no_grad():
+            net.weight.mul_(weight)
+            nn.init.constant_(net.bias, bias)  # type: ignore[arg-type]
+        site = only(audit(net, X))
+        assert site.verdict.startswith("learned, closest to ")
+        assert measured(site).channelwise == without.channelwise
+        assert measured(site).translates == without.translates
+
+
+@pytest.mark.parametrize("bias", [0.0, 1e3, 1e6, 1e8])
+def test_what_is_not_linear_stays_so_beside_a_constant(bias: float) -> None:
+    for bend in (functional.relu, functional.softplus, torch.tanh, lambda x: x + 1e-8 * x.square()):
+        net = Apply(lambda _, x, bend=bend: bend(x.double().view(2, 4, 8, 2, 8, 2)).mean((3, 5)) + bias)
+        assert only(audit(net, X)).verdict.startswith("not linear: ")
+
+
 def test_random_weights_of_zero_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     convolution = nn.Conv2d(4, 4, 2, 2)
     monkeypatch.setattr(nn.Conv2d, "reset_parameters", lambda self: nn.init.zeros_(self.weight))
