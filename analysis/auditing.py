@@ -100,6 +100,10 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
     image = next((x for x in leaves((args, kwargs)) if isinstance(x, Tensor) and 3 <= x.ndim <= 5 and x.is_floating_point()), None)
     if image is None:
         raise MultiresError("inputs hold no image: pass a floating-point tensor of shape (batch, channel, *spatial) among them")
+    if any(isinstance(x, Tensor) and x.is_meta for x in leaves((args, kwargs))):
+        raise MultiresError("inputs are on the meta device, where tensors hold no values: pass them on the model's device")
+    if not image.numel():
+        raise MultiresError(f"inputs of shape {tuple(image.shape)} are empty: pass one image or more")
     notes: list[str] = []
     with _undisturbed():
         net = _copied(model)
