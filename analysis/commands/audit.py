@@ -47,7 +47,10 @@ class Audit:
         net, arguments, note = builders.prepare(self.network, self.weights, self.input, self.data)
         found = auditing.audit(net, arguments)
         print(f"{self.network}: {found.model}, {found.parameters:,} parameters; {note}; {found.seconds:.1f} s")
-        terminal.show_table(("#", "side", "kind", "cells", "channels", "module", "line"), _sites(found))
+        if found.sites:
+            terminal.show_table(("#", "side", "kind", "cells", "channels", "module", "line"), _sites(found))
+        else:
+            print("no site found: no call that was seen changes the resolution")
         for number, site in enumerate(found.sites, 1):
             print(f"{number:>2} {site.verdict}")
         for title, rows in _tables(found):

@@ -74,6 +74,13 @@ def test_images_of_a_data_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert "8 x 3 x 32 x 32, images of natural, grey in all 3 channels" in capsys.readouterr().out
 
 
+def test_a_network_of_one_resolution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("torch.nn:Identity", "--input", "4x3x32x32") == 0
+    out = capsys.readouterr().out
+    assert "no site found" in out
+    assert "cells" not in out
+
+
 def test_weights(capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     names = {"0.weight": (4, 3, 3, 3), "0.bias": (4,), "3.weight": (3, 4, 1, 1), "3.bias": (3,)}
