@@ -7,6 +7,7 @@ is made of these alone) and which are functions of one activation (`analysis.tap
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -51,6 +52,10 @@ class Follower(TorchFunctionMode):
     @abstractmethod
     def site(self, value: Value, output: Tensor) -> bool:
         """Report a followed value that ends here, if it is one of those looked for."""
+
+    @abstractmethod
+    def end(self, value: Value, output: Tensor) -> None:
+        """Report a followed value of which nothing else becomes, or what it was last, if it is one of those looked for."""
 
     @abstractmethod
     def call(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
@@ -103,6 +108,8 @@ class Follower(TorchFunctionMode):
 
     def leave(self, result: Any) -> None:
         """A module ends: what it hands on as a site is one."""
+        if len(self.running) == 1:
+            self.close(list(tensors_of(result)))
         with torch._C.DisableTorchFunction():
             for tensor in tensors_of(result):
                 value = self.pending.get(tensor)
@@ -127,7 +134,7 @@ class Follower(TorchFunctionMode):
             value = self.pending.pop(tensor, None)
             if value is not None:
                 with torch._C.DisableTorchFunction():
-                    self.site(value, tensor)
+                    self.end(value, tensor)
 
     def settle(self, name: str, tensors: list[Tensor]) -> None:
         """A resampling is complete where a function of each value follows, or, with all sides changed, a padding."""
@@ -196,7 +203,7 @@ class Follower(TorchFunctionMode):
         several = isinstance(result, tuple | list)
         for index, tensor in enumerate(result if several else [tensors[0] if name == "setitem" else result]):
             if isinstance(tensor, Tensor) and tensor is not source and (tensor.is_floating_point() or tensor.is_complex()):
-                self.pending[tensor] = _picked(value, index) if several else value
+                self.pending[tensor] = replace(value, pick=index if several else None, shape=tuple(tensor.shape))
         return result
 
     def other(self, name: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
@@ -221,10 +228,6 @@ def _assigned(base: Tensor, index: Any, value: Any) -> Tensor:
     base = base.clone()
     base[index] = value
     return base
-
-
-def _picked(value: Value, index: int) -> Value:
-    return Value(value.source, value.name, value.function, value.args, value.kwargs, index, value.path, value.line, value.learned)
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:

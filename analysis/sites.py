@@ -4,7 +4,8 @@ Every call of a torch function inside the forward passes through one function mo
 (`RESAMPLERS`: poolings, strided convolutions, interpolations) are sites at once, together with the padding before them. Others,
 such as `x[..., ::2]`, `unflatten` and `mean`, may together come to the same: their results are followed as functions of one
 activation (`analysis.tape`) until something else reads them, and are a site where the grid has changed and the function moves
-along the grid as a resampling does. Reshaping for attention and cropping fail that.
+along the grid as a resampling does. Reshaping for attention and cropping fail that. What was one before its layout changed, as for
+a head or tokens, is computed again from the calls up to there.
 
 Grids are (batch, channel, *spatial) with one to three spatial axes; tokens, and channels that lie last, are no grid. What becomes
 of one axis alone may become of such channels: a mean over it is no site, nor is a learned map to or from a few cells, which is
@@ -32,7 +33,7 @@ from analysis.calls import (
     strided,
 )
 from analysis.following import Follower, tensors_of
-from analysis.tape import Operator, Value, mapped, moves_along
+from analysis.tape import Operator, Value, leaves, mapped, moves_along
 
 LEAST_RATIO = 1.5  # between sides, where no call says that it resamples
 FEW = 8  # cells, to which up to half of all random maps move along as resamplings do, and of more cells 1 in 60 or fewer
@@ -94,7 +95,7 @@ class Tracer(Follower):
             del self.pending[x]
             before = None
         if before is not None and not {call.name for call in before.calls()} <= LAYOUT | INDEXING:
-            del self.pending[x]  # arithmetic is no padding, which would belong to the call
+            self.close([x])  # arithmetic is no padding, which would belong to the call
             before = None
         smoothed = self.smoothed.get(x if before is None else before.source)
         if smoothed is not None and family == "conv":  # a pooling is complete by itself
@@ -176,6 +177,19 @@ class Tracer(Follower):
                 return False
         self.found(value, output)
         return True
+
+    def end(self, value: Value, output: Tensor) -> None:
+        """Report a followed value, or what it was before its layout changed or its axes were gathered, if it is a resampling."""
+        done = self.site(value, output)
+        while not done and (value.name in LAYOUT or len(value.shape) != value.source.ndim):
+            inner = [item for item in leaves((value.args, value.kwargs)) if isinstance(item, Value)]
+            if len(inner) != 1:
+                return
+            value = inner[0]
+            if _comparable(value.source.shape, torch.Size(value.shape)):
+                with torch.no_grad():
+                    again = Operator(value, value.shape)(value.source.double())
+                done = again.is_floating_point() and self.site(value, again.to(value.source.dtype))
 
     def found(self, value: Value, output: Tensor) -> None:
         """Report a site."""

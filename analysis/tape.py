@@ -40,6 +40,8 @@ class Value:
     line: tuple[str, int] | None
     learned: bool
     """Whether a parameter that is trained takes part, in this call or in one before it."""
+    shape: tuple[int, ...] = ()
+    """The result's, where it is followed."""
 
     def calls(self) -> Iterator["Value"]:
         """This call and those before it, each once, the last first."""

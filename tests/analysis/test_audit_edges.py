@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from analysis import audit, resampling
 from multires.errors import MultiresError
-from tests.analysis.audited import Apply, X, images, measured, only
+from tests.analysis.audited import Apply, X, four, images, measured, only
 
 BINOMIAL = "fixed filter, closest to haar, 19 % unexplained"
 
@@ -157,6 +157,35 @@ def test_a_blur_belongs_to_the_filter_of_the_strided_convolution_after_it() -> N
     assert measured(site).filters == pytest.approx(sliced.filters)
     means = Apply(lambda s, x: functional.conv2d(blurred(x), torch.full((4, 1, 2, 2), 0.25), stride=2, groups=4))
     assert measured(only(audit(means, X))).filters["haar"] > 0.1
+
+
+def pooled(x: Tensor) -> Tensor:
+    return sum(four(x)) / 4  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        Apply(lambda s, x: s.n(x.view(-1, 4, 8, 2, 8, 2).mean((3, 5)).permute(0, 2, 3, 1)), n=nn.LayerNorm(4)),
+        Apply(lambda s, x: s.l(pooled(x).flatten(2).transpose(1, 2)), l=nn.Linear(4, 7)),
+        Apply(lambda s, x: s.c(pooled(x).flatten(2)), c=nn.Conv1d(4, 7, 3, 2)),
+        Apply(lambda s, x: s.l(pooled(x).flatten(1)), l=nn.Linear(256, 7)),
+        Apply(lambda s, x: s.l(pooled(x).mean((2, 3))), l=nn.Linear(4, 7)),
+        Apply(lambda _, x: pooled(x).flatten(2)),
+    ],
+)
+def test_what_is_pooled_and_then_laid_out_otherwise_is_a_site(net: nn.Module) -> None:
+    x = images(4, 4, 16, 16)
+    site = audit(net, x).sites[0]
+    assert (site.before, site.after, site.verdict) == ((16, 16), (8, 8), "Haar projection, exact")
+    called = audit(nn.AvgPool2d(2), x).sites[0]
+    assert measured(site).action == pytest.approx(0, abs=1e-14)
+    assert site.readout == pytest.approx(called.readout, abs=1e-6)
+
+
+def test_what_is_enlarged_and_then_laid_out_otherwise_is_a_site() -> None:
+    tokens = Apply(lambda s, x: s.l(torch.kron(x, torch.ones(2, 2)).flatten(2).mT), l=nn.Linear(4, 7))
+    assert only(audit(tokens, X)).verdict == "Haar embedding, exact"
 
 
 def test_padding_of_chosen_channels_reads_those_alone() -> None:

@@ -1,6 +1,6 @@
 """What is no change of resolution is no site: crops, attention, tokens, channels that lie last; what divides unevenly is one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -9,6 +9,12 @@ from torch.nn import functional
 
 from analysis import audit
 from tests.analysis.audited import Apply, X, images, only
+
+
+def _attended(qkv: Sequence[Tensor]) -> Tensor:
+    query, key, value = qkv
+    return (query @ key.mT).softmax(-1) @ value
+
 
 NO_SITES: dict[str, nn.Module] = {
     "crop": Apply(lambda _, x: x[..., 4:12, 4:12].relu()),
@@ -19,6 +25,19 @@ NO_SITES: dict[str, nn.Module] = {
     "channels last and back": Apply(
         lambda _, x: functional.linear(x.permute(0, 2, 3, 1), torch.ones(9, 4)).permute(0, 3, 1, 2).relu()
     ),
+    "attention between cells": Apply(
+        lambda s, x: x + _attended(s.qkv(x.flatten(2).mT).unflatten(2, (3, 4)).unbind(2)).mT.view(x.shape),
+        qkv=nn.Linear(4, 12),
+    ),
+    "patches": Apply(
+        lambda s, x: s.l(x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)).mean(1),
+        l=nn.Linear(64, 7),
+    ),
+    "a head": Apply(lambda s, x: s.l(x.flatten(1)), l=nn.Linear(1024, 7)),
+    "a head on the means": Apply(lambda s, x: s.l(x.mean((2, 3))), l=nn.Linear(4, 7)),
+    "a head on a crop": Apply(lambda s, x: s.l(x[..., 4:12, 4:12].flatten(1)), l=nn.Linear(256, 7)),
+    "channels that lie last": Apply(lambda s, x: s.l(x.permute(0, 2, 3, 1).flatten(1, 2)), l=nn.Linear(4, 7)),
+    "inner products": Apply(lambda s, x: s.l((x.flatten(2) @ x.flatten(2).mT).flatten(1)), l=nn.Linear(16, 7)),
     "windows": Apply(lambda _, x: x.view(2, 4, 4, 4, 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(32, 4, 4, 4).relu()),
     "norms over channels that lie last": Apply(
         lambda _, x: (lambda y: (y * y.pow(2).mean(-1, keepdim=True).rsqrt()).movedim(-1, 1))(x.movedim(1, -1)),
