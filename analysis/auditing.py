@@ -231,10 +231,8 @@ class _Pass:
         elif self.like is not None:
             number = len(self.randoms)
             known = self.like[number].measured if number < len(self.like) else ""
-            filters = None
-            if isinstance(known, Measured):
-                tried = _tried(lambda s: kernels.filters_of(s, known.linear, known.channelwise), site)
-                filters = None if isinstance(tried, str) else tried
+            tried = "" if isinstance(known, str) else _tried(lambda s: kernels.filters_of(s, known.linear, known.channelwise), site)
+            filters = None if isinstance(tried, str) else tried
             self.randoms.append((_kind(site, known), site.path, _sides(site)[0], _sides(site)[1], filters))
 
 

@@ -45,6 +45,8 @@ class Measured:
     """The unexplained fraction for each wavelet of the dictionary."""
     distance: float | None = None
     """Of Q from P, as above: for linear maps that keep the channels."""
+    constant: float | None = None
+    """The largest number that A adds to a cell, over the root mean square of P x."""
     worst: float | None = None
     """The same in the worst cell, together with any constant that A adds; 0 only for the projection."""
     scale: float | None = None
@@ -157,6 +159,7 @@ def _against_projection(
     constant = float(rest.abs().max()) / _rms(projected)
     return {
         "distance": _rms(once - projected) / _rms(projected),
+        "constant": constant,
         "worst": max(_far(once, projected), constant),
         "scale": scale,
         "scaled": max(_far(once, scale * projected), constant),

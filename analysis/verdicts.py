@@ -20,7 +20,8 @@ def verdict(
     exact = _exact(falls, learned, found)
     if exact:
         return exact
-    apart = "" if found.distance is None else f"; {_percent(found.distance)} from the Haar {_projection(falls)}"
+    added = " but for a constant" if found.constant and found.constant > EXACT else ""
+    apart = "" if found.distance is None else f"; {_percent(found.distance)} from the Haar {_projection(falls)}{added}"
     rest = {
         "everywhere": "",
         "inside": "; another filter at the border",
