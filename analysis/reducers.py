@@ -62,6 +62,8 @@ class Moments:
         # flat in space first: torch reduces two axes several times faster than three
         x = (x.reshape(len(x), x.shape[1], -1) if x.ndim > 1 else x.reshape(-1, 1, 1)).double()
         count = x.shape[0] * x.shape[2]
+        if self.count and self._sum.shape != (x.shape[1],):
+            raise MultiresError(f"moments of {x.shape[1]} channels after {len(self._sum)}: one site's calls have the same channels")
         if not self.count and (outputs[0].dtype == torch.float64 or not outputs[0].is_floating_point()):
             self.origin = x.sum(2).sum(0) / count
         if self.origin is not None:

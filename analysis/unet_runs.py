@@ -12,6 +12,7 @@ from analysis import filters
 from analysis.trainee import COPIES, Trainee
 from multires import data, memory, tasks
 from multires.configs import UNetRun
+from multires.errors import MultiresError
 from multires.patches import Patches, split
 from multires.unet import Block, UNet, require_room
 
@@ -20,6 +21,8 @@ TEST_TILES, TEST_BATCH, TEST_SEED = 384, 64, 1_000_003
 
 def settle(run: UNetRun) -> UNetRun:
     """The run with the taps of its pooling and the channels of its data; raises MultiresError for what does not fit."""
+    if run.model.dimension != 2:
+        raise MultiresError(f"dimension = {run.model.dimension}: trainings are on images, which have 2 spatial axes")
     if isinstance(run.model.pooling, str):
         run = replace(run, model=replace(run.model, pooling=filters.pooling(run.model.pooling)))
     train, _ = split(data.load(run.data), run.side)

@@ -41,6 +41,8 @@ class UNetConfig:
         for name, value in (("channels", self.channels), ("blocks", self.blocks), *(("widths", width) for width in self.widths)):
             if value < 1:
                 raise MultiresError(f"{name} = {value}: must be 1 or more")
+        if not isinstance(self.pooling, str) and not all(map(math.isfinite, self.pooling)):
+            raise MultiresError(f"pooling = {self.pooling}: taps are finite numbers")
         if not self.widths:
             raise MultiresError("widths = (): give the channels at each level, for example 24 24 24 for two levels")
         if self.dimension not in (1, 2, 3):

@@ -189,14 +189,16 @@ def _from_npy(path: Path) -> Tensor:
 
 
 def _from_image(path: Path) -> Tensor:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings(action="ignore"):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                upright = ImageOps.exif_transpose(image)  # as every viewer shows what a camera held on its side took
                 deep = image.mode.startswith(("I", "F"))  # 16-bit and floating-point grey keep their depth
-                picture = np.asarray(image) if deep else np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+                grey = image.mode in ("1", "L", "LA")
+                picture = np.asarray(upright if deep else upright.convert("L" if grey else "RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MultiresError(f"{path}: no image that can be read ({error})".replace("\n", " ")) from None
     if np.issubdtype(picture.dtype, np.integer) and not 0 <= picture.min() <= picture.max() <= 65535:

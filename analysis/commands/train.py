@@ -94,8 +94,9 @@ class Train:
             directory, run = self.resume, runs.read(self.resume)
             other = isinstance(run, UNetRun) and isinstance(preset, UNetRun) and run.task.name != preset.task.name
             if self.out or preset not in presets.values() or runs.kind(run) != kind or other:
+                named = run.task.name if isinstance(run, UNetRun) else "PRESET"
                 raise MultiresError(
-                    f"--resume {directory}: that run knows its settings; say only: train {runs.kind(run)} PRESET --resume"
+                    f"--resume {directory}: that run knows its settings; say only: train {runs.kind(run)} {named} --resume"
                 )
         else:
             directory = self.out or Path("runs") / f"{kind}-{_name(preset)}"

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.reducers import Moments
+from multires.errors import MultiresError
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.integers(0, 3), st.sampled_from([0.0, 1.0, 1e6]))
@@ -50,3 +51,11 @@ def test_moments_of_vectors_are_of_one_channel() -> None:
         moments.update((x,), ())
     assert (moments.count, moments.mean.item()) == (3, 3.0)
     assert moments.variance.item() == pytest.approx(14 / 3)
+
+
+def test_moments_of_other_channels_than_before_are_refused() -> None:
+    moments = Moments()
+    moments.update((torch.ones(1, 1, 2, 2),), ())
+    with pytest.raises(MultiresError, match=r"^moments of 2 channels after 1: "):
+        moments.update((torch.ones(1, 2, 2, 2),), ())
+    assert moments.count == 4

@@ -168,6 +168,7 @@ def test_wavelets_are_known_by_name(tmp_path: Path) -> None:
         (["super-resolve", "--levels", "6"], "nearest that works is 64 x 64"),
         (["super-resolve", "--levels", "0"], "levels = 0"),
         (["denoise", "--data", "nowhere"], "no data set or file 'nowhere'"),
+        (["denoise", "--dimension", "1"], "dimension = 1: trainings are on images, which have 2 spatial axes"),
         (["denoise", "--steps", "0"], "steps = 0: must be 1 or more"),
         (["denoise", "--learning-rate", "nan"], "learning_rate = nan"),
         (["denoise", "--resume", "nowhere"], "nowhere/run.json: no such file"),
@@ -188,7 +189,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, capsys: pytest.C
     capsys.readouterr()
     assert "go on with --resume" in refused(capsys, "denoise", *TINY, "--steps", "2", "--out", folder)
     assert "that run knows its settings" in refused(capsys, "denoise", "--steps", "3", "--resume", folder)
-    assert "that run knows its settings" in refused(capsys, "autoencode", "--resume", folder)
+    assert "that run knows its settings; say only: train unet denoise --resume" in refused(capsys, "autoencode", "--resume", folder)
     assert called("denoise", "--resume", folder) == 0
 
 

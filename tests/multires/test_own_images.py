@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from multires import data
 from multires.errors import MultiresError
@@ -90,6 +90,14 @@ def test_floating_point_tiff(tmp_path: Path) -> None:
     raw = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
     values = only(data.load(str(save(tmp_path / "field.tiff", Image.fromarray(raw)))))
     np.testing.assert_array_equal(values[0, 0].numpy(), raw)
+
+
+def test_a_picture_is_upright_as_viewers_show_it(tmp_path: Path) -> None:
+    raw = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6  # to be turned by 90 degrees clockwise
+    values = only(data.load(str(save(tmp_path / "camera.png", Image.fromarray(raw), exif=turned.tobytes()))))
+    np.testing.assert_array_equal((values[0, 0] * 255).round().numpy(), np.rot90(raw, -1))
 
 
 # The user's own files: folders

@@ -117,6 +117,7 @@ def test_a_field_without_a_default_is_missed() -> None:
         (lambda: UNetConfig(blocks=0), "blocks = 0: must be 1 or more"),
         (lambda: UNetConfig(widths=(3, 0)), "widths = 0: must be 1 or more"),
         (lambda: UNetConfig(widths=()), "widths = (): give the channels at each level, for example 24 24 24 for two levels"),
+        (lambda: UNetConfig(pooling=(0.5, float("nan"))), "pooling = (0.5, nan): taps are finite numbers"),
         (lambda: UNetConfig(dimension=4), "dimension = 4: U-Nets have 1, 2 or 3 spatial axes"),
         (lambda: UNetConfig(skips="sum"), "skips: expected 'add' or 'concatenate' or 'none', found 'sum'"),  # type: ignore[arg-type]
         (lambda: UNetConfig(padding="same"), "padding: expected 'periodic' or 'zeros', found 'same'"),  # type: ignore[arg-type]
