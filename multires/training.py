@@ -247,7 +247,7 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
         raise MultiresError(
             f"step {state.step + 1}: loss {value.item()}, gradient {norm}; "
             + f"the first number that is not finite {found}; " * bool(found)
-            + f"in another run, lower the learning rate, {config.learning_rate}, or clip below {config.clip}"
+            + f"lower the learning rate, {config.learning_rate}, or clip below {config.clip}, in another run"
         )
     if config.skip_above is None or norm <= config.skip_above:
         state.optimizer.step()
@@ -259,8 +259,8 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
         if state.skipped_in_a_row >= config.skip_limit:
             raise MultiresError(
                 f"step {state.step + 1}: {config.skip_limit} updates in a row were left out, the last for a gradient of norm"
-                f" {norm:.3g}, beyond skip_above = {config.skip_above}; in another run, raise it, or lower the learning rate,"
-                f" {config.learning_rate}"
+                f" {norm:.3g}, beyond skip_above = {config.skip_above}; raise it, or lower the learning rate,"
+                f" {config.learning_rate}, in another run"
             )
     with warnings.catch_warnings(action="ignore"):  # that the schedule went on without the optimiser, where the first is left out
         state.scheduler.step()
