@@ -1,4 +1,4 @@
-"""Training an HVAE from its command to its weights: bit for bit the same, resumable, evaluated, and refused where it must be."""
+"""Training an HVAE from its command to its weights: bit for bit the same, also when interrupted, and evaluated; wrong calls."""
 
 import json
 import math
@@ -6,51 +6,21 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from analysis import cli, hvae_runs, runs, sheets
+from analysis import hvae_runs, runs, sheets
 from analysis.commands.resolutions import read, write
 from multires import bounds, pretrained
 from multires.data import Images
 from multires.hvae import HVAE
-from multires.hvae_configs import HVAE_PRESETS, HVAERun, Resolution
-from multires.training import Evaluated, Finished, Record, Saved, Step
-
-TINY = replace(
-    HVAE_PRESETS["digits"],
-    model=replace(
-        HVAE_PRESETS["digits"].model, resolutions=(Resolution(8, 0, 1), Resolution(4, 1, 2, shared=True)), width=8, mixtures=2
-    ),
-    training=replace(HVAE_PRESETS["digits"].training, steps=200, batch=8, warmup=10, log_every=1, save_every=70),
-    free_nats=0.0,  # which would make losses depend on how many steps follow
-)
-
-
-def go(folder: Path, run: HVAERun = TINY, until: int | None = None) -> list[Record]:
-    """Train the run of a folder; if told so, stop as a killed process does, right after the checkpoint of that step."""
-    settled = runs.read(folder) if (folder / runs.CONFIG).exists() else runs.begin(run, folder)
-    records = []
-    for record in runs.go(settled, folder):
-        records.append(record)
-        if until is not None and record.step > until:
-            break
-    return records
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
-    folder = tmp_path_factory.mktemp("hvae") / "run"
-    return folder, go(folder)
-
-
-def losses(records: list[Record]) -> list[float]:
-    return [record.loss for record in records if isinstance(record, Step)]
+from multires.hvae_configs import HVAE_PRESETS, Resolution
+from multires.training import Evaluated, Record, Saved, Step
+from tests.analysis.tiny_hvae import TINY, call, go, losses
 
 
 def test_one_seed_gives_the_same_losses_and_weights_also_when_interrupted(
@@ -116,42 +86,6 @@ def test_the_card_says_what_the_weights_are(trained: tuple[Path, list[Record]]) 
     assert len(card["history"]["training"]) == 100
 
 
-def test_a_finished_run_that_is_resumed_keeps_its_commit(
-    trained: tuple[Path, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(trained[0], folder)
-    before, sources = pretrained.card(folder), (folder / runs.SOURCES).read_text()
-    monkeypatch.setattr(runs, "commit", lambda: "a later one")
-    go(folder)
-    assert pretrained.card(folder)["commit"] == before["commit"]
-    assert (folder / runs.SOURCES).read_text() == sources
-
-
-def test_a_run_from_before_a_field_was_added_goes_on(trained: tuple[Path, list[Record]], tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(trained[0], folder)
-
-    def older(values: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if name != "free_nats"}
-
-    (folder / runs.CONFIG).write_text(json.dumps(older(json.loads((folder / runs.CONFIG).read_text()))))
-    state = checkpoint(folder) / "state.json"
-    values = json.loads(state.read_text())
-    state.write_text(json.dumps(values | {"identity": json.dumps(older(json.loads(values["identity"])), sort_keys=True)}))
-    assert "free_nats" not in state.read_text()
-    assert isinstance(go(folder)[-1], Finished)
-
-
-@pytest.mark.parametrize("name", ["weights.safetensors", "log.jsonl", "checkpoints/00000003/model.safetensors"])
-def test_a_folder_that_holds_something_else_is_left_alone(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text("mine")
-    assert call("train", "hvae", "digits", "--steps", "2", "--out", str(tmp_path)) == 2
-    assert f"{tmp_path}: holds {name.split('/')[0]} of something else already; name another --out" in capsys.readouterr().err
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
-
-
 def test_data_that_changed_under_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, grey = tmp_path / "x.npy", np.random.default_rng(0).random((40, 8, 8), dtype=np.float32)
     np.save(path, grey)
@@ -173,23 +107,10 @@ def test_a_test_loss_that_is_not_finite_ends_no_training(tmp_path: Path, monkeyp
     assert [math.isnan(record.test_loss) for record in found] == [True, True]
 
 
-def test_lines_about_sources_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
-    lines = [b'{"step": 0, "commit": "one"}', b"\xff\xfe", b"[]", b'{"step": 7, "commit": "two"}', b'{"step": 9, "com']
-    (tmp_path / runs.SOURCES).write_bytes(b"\n".join(lines))
-    assert runs.sources(tmp_path) == {"one": 0, "two": 7}
-
-
 @pytest.mark.parametrize("group", ["a", "1", "1.5", "true", "null", "[]", "a=b"])
 def test_a_group_may_have_any_name(group: str) -> None:
     resolution = Resolution(8, 2, 3, group=group)
     assert read(write(resolution)) == resolution
-
-
-def call(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        cli.main(list(arguments))
-    assert isinstance(end.value.code, int)
-    return end.value.code
 
 
 def test_evaluate_prints_draws_and_ships(
@@ -292,87 +213,6 @@ def test_presets_know_their_commands() -> None:
         ) == (f"multires train hvae {name}")
     assert hvae_runs.name(HVAE_PRESETS["mnist-shared"]) == "mnist-shared"
     assert hvae_runs.name(replace(HVAE_PRESETS["natural"], data="/some/where/faces.npy")) == "faces"
-
-
-def checkpoint(folder: Path) -> Path:
-    return folder / "checkpoints" / "00000200"
-
-
-def damage_truncated(folder: Path) -> str:
-    path = checkpoint(folder) / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-9])
-    return "model.safetensors: not a whole safetensors file"
-
-
-def damage_other_configuration(folder: Path) -> str:
-    values = json.loads((folder / runs.CONFIG).read_text())
-    values["model"]["latents"] = 5
-    (folder / runs.CONFIG).write_text(json.dumps(values))
-    return r"posterior.c4.weight has shape \(16, 4, 1, 1\), the network's is \(10, 4, 1, 1\)"
-
-
-def damage_other_setting(folder: Path) -> str:
-    """One that no shape shows."""
-    values = json.loads((folder / runs.CONFIG).read_text())
-    values["model"]["normalise"] = True
-    (folder / runs.CONFIG).write_text(json.dumps(values))
-    return "it was written by a run of other settings"
-
-
-def damage_moments(folder: Path) -> str:
-    path = checkpoint(folder) / "optimizer.safetensors"
-    tensors = load_file(path)
-    save_file(tensors | {"0.exp_avg": torch.zeros(2, 2)}, path)
-    return r"moment 0.exp_avg has shape \(2, 2\)"
-
-
-def damage_no_moments(folder: Path) -> str:
-    save_file({}, checkpoint(folder) / "optimizer.safetensors")
-    return "holds other moments than were written"
-
-
-def damage_pickled(folder: Path) -> str:
-    class Bomb:
-        def __reduce__(self) -> Any:
-            return (Path(folder / "executed").touch, ())
-
-    path = checkpoint(folder) / "model.safetensors"
-    path.unlink()
-    torch.save(Bomb(), path)
-    return "model.safetensors: not a whole safetensors file"
-
-
-def damage_unknown_field(folder: Path) -> str:
-    values = json.loads((folder / runs.CONFIG).read_text())
-    values["model"]["resolutions"][0]["depth"] = 3
-    (folder / runs.CONFIG).write_text(json.dumps(values))
-    return "unknown field 'depth'; Resolution has size"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        damage_truncated,
-        damage_other_configuration,
-        damage_other_setting,
-        damage_moments,
-        damage_no_moments,
-        damage_pickled,
-        damage_unknown_field,
-    ],
-)
-def test_what_cannot_be_resumed_is_one_line_and_nothing_is_lost(
-    damage: Any, trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(trained[0], folder)
-    says = damage(folder)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert call("train", "hvae", "digits", "--resume", str(folder)) == 2
-    error = capsys.readouterr().err
-    assert re.search(says, error)
-    assert error.count("\n") == 1
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
