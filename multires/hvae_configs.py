@@ -161,14 +161,14 @@ def _levels(*levels: tuple[int, int, int], finest: int | None = None, shared: bo
     return tuple(Resolution(*level, width, shared) for level, width in zip(levels, widths, strict=True))
 
 
-def _on_32(data: str, steps: int, shared: bool = False, grey: bool = False, free_nats: float = 0.0) -> HVAERun:
+def _on_32(data: str, shared: bool = False, grey: bool = False) -> HVAERun:
     """28 x 28 images in a border of zeros: most steps at 8 and 16 cells a side, where most of the information is."""
     levels = _levels((32, 1, 1), (16, 2, 3), (8, 2, 4), (4, 1, 3), (1, 1, 1), finest=16, shared=shared)
     likelihood: Literal["bernoulli", "logistic-mixture"] = "logistic-mixture" if grey else "bernoulli"
     model = HVAEConfig(levels, bottleneck=0.5, likelihood=likelihood, mixtures=5, border=2)
     # 256 values cost twenty times the nats of two, and gradients are as much longer
     training = replace(LONG, learning_rate=2e-3, skip_above=100.0) if grey else LONG
-    return HVAERun(model, replace(training, steps=steps), data, "no" if grey else "dynamic", free_nats=free_nats)
+    return HVAERun(model, training, data, "no" if grey else "dynamic", free_nats=1.0)
 
 
 LONG = TrainingConfig(
@@ -176,10 +176,10 @@ LONG = TrainingConfig(
 )
 SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
 HVAE_PRESETS = {
-    "mnist": _on_32("mnist", 15_000, free_nats=1.0),
-    "mnist-shared": _on_32("mnist", 15_000, shared=True, free_nats=1.0),
-    "fashion-mnist": _on_32("fashion-mnist", 9000, grey=True),
-    "fashion-mnist-shared": _on_32("fashion-mnist", 9000, shared=True, grey=True),
+    "mnist": _on_32("mnist"),
+    "mnist-shared": _on_32("mnist", shared=True),
+    "fashion-mnist": _on_32("fashion-mnist", grey=True),
+    "fashion-mnist-shared": _on_32("fashion-mnist", shared=True, grey=True),
     "digits": HVAERun(
         HVAEConfig(_levels((8, 1, 3), (4, 1, 3), (1, 1, 1)), width=24, bottleneck=0.5, likelihood="logistic-mixture", mixtures=5),
         SHORT,
