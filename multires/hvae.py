@@ -220,6 +220,7 @@ class HVAE(nn.Module):
             )
             yield step
             state = step.state
+            del step  # whoever takes the steps keeps what is needed of them; the rest is memory for the next, still in the caches
 
     def _enter(self, index: int, state: Tensor, count: int) -> Tensor:
         """The first state at a resolution: a learned function, or zero, plus the embedded state of the one below."""
@@ -252,6 +253,7 @@ class HVAE(nn.Module):
         for step in self.integrate(len(images), self.encode(images), generator=generator):
             kls.append(step.kl())
             state = step.state
+            del step
         return self.nll(images, state), torch.stack(kls)
 
     def sample(
@@ -264,5 +266,6 @@ class HVAE(nn.Module):
         with torch.inference_mode():
             for step in self.integrate(count, latents=latents, temperature=temperature, generator=generator):
                 state = step.state
+                del step
             drawn = self.likelihood.sample(self.decode(state), generator)
         return drawn.clone()  # out of that mode, so that what follows may be trained on it

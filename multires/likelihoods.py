@@ -103,10 +103,12 @@ class LogisticMixture:
 
     def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Multiples of 1/255 in [0, 1], of shape (batch, channels, n, n)."""
-        each = full(parameters).unflatten(1, (-1, self.mixtures))  # (batch, number, component, n, n), the weights first
-        weights = each[:, 0] - each[:, 0].amax(1, keepdim=True)  # what all have in common would cost the noise its digits
-        chosen = (weights - (-_uniform(weights, generator).log()).log()).argmax(1, keepdim=True)  # the Gumbel-max trick
-        one = each.gather(2, chosen[:, None].expand(-1, each.shape[1], -1, -1, -1))[:, :, 0]
+        each = full(parameters).movedim(1, -1).unflatten(-1, (-1, self.mixtures))  # (batch, n, n, number, component)
+        weights = each[..., 0, :]
+        weights = weights - weights.amax(-1, keepdim=True)  # what all have in common would cost the noise its digits
+        minus_gumbel = _uniform(weights.movedim(-1, 1), generator).log_().neg_().log_().movedim(1, -1)
+        chosen = (weights - minus_gumbel).argmax(-1, keepdim=True)  # the Gumbel-max trick
+        one = each.gather(-1, chosen[..., None, :].expand(*each.shape[:-1], 1))[..., 0].movedim(-1, 1)
         _, m, log_scales, coefficients = LogisticMixture(self.channels, mixtures=1)._split(one)
         m, scale = m[:, :, 0], log_scales[:, :, 0].exp()
         uniform = _uniform(m, generator)
