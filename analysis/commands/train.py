@@ -92,11 +92,12 @@ class Train:
         kind, presets = ("unet", PRESETS) if isinstance(self.network, TrainUNet) else ("hvae", HVAE_PRESETS)
         if self.resume:
             directory, run = self.resume, runs.read(self.resume)
-            other = isinstance(run, UNetRun) and isinstance(preset, UNetRun) and run.task.name != preset.task.name
-            if self.out or preset not in presets.values() or runs.kind(run) != kind or other:
-                named = run.task.name if isinstance(run, UNetRun) else "PRESET"
+            began = {_name(each): key for key, each in (PRESETS | HVAE_PRESETS).items()}.get(_name(run))
+            other = runs.kind(run) != kind or (began and _name(run) != _name(preset))
+            if self.out or preset not in presets.values() or other:
                 raise MultiresError(
-                    f"--resume {directory}: that run knows its settings; say only: train {runs.kind(run)} {named} --resume"
+                    f"--resume {directory}: that run knows its settings; say only:"
+                    f" train {runs.kind(run)} {began or 'PRESET'} --resume"
                 )
         else:
             directory = self.out or Path("runs") / f"{kind}-{_name(preset)}"
@@ -126,7 +127,7 @@ class Train:
 
 
 def _name(run: UNetRun | HVAERun) -> str:
-    """What a run's folder is called where none is named."""
+    """What a run is called: a preset by its task, or by its data and whether cells are shared; and a folder where none is named."""
     from analysis import hvae_runs
 
     return run.task.name if isinstance(run, UNetRun) else hvae_runs.name(run)

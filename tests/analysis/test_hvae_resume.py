@@ -43,6 +43,20 @@ def test_a_run_from_before_a_field_was_added_goes_on(trained: tuple[Path, list[R
     assert isinstance(go(folder)[-1], Finished)
 
 
+def test_a_run_goes_on_under_the_name_of_its_own_preset_alone(
+    trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for network, other in (("hvae", "mnist"), ("hvae", "cifar10"), ("unet", "denoise")):
+        assert call("train", network, other, "--resume", str(folder)) == 2
+        said = f"multires: --resume {folder}: that run knows its settings; say only: train hvae digits --resume\n"
+        assert capsys.readouterr().err == said
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert call("train", "hvae", "digits", "--resume", str(folder)) == 0
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "log.jsonl", "checkpoints/00000003/model.safetensors"])
 def test_a_folder_that_holds_something_else_is_left_alone(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
