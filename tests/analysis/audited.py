@@ -69,6 +69,14 @@ def four(x: Tensor) -> tuple[Tensor, ...]:
     return x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]
 
 
+SMOOTH = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
+
+
+def smooth(x: Tensor, step: int = 1) -> Tensor:
+    """Four channels, each blurred, at every cell or at every so many."""
+    return functional.conv2d(x, SMOOTH.expand(4, 1, 3, 3), groups=4, stride=step)
+
+
 def images(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
 
