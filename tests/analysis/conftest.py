@@ -8,11 +8,13 @@ import pytest
 from analysis import claims
 from analysis.evidence import REGISTRY, Context, Evidence, Skipped
 from multires import data
+from tests.analysis.few_patches import fewer
 from tests.analysis.mistakes import desk, refused
 from tests.analysis.tiny_hvae import trained
 
 assert claims
 assert desk  # fixtures for all tests here
+assert fewer
 assert refused
 assert trained
 TRAINED = ("C2", "C3", "C5", "C6")  # they need patches of 32 x 32, which digits are too small for
