@@ -169,8 +169,20 @@ def _from_path(path: Path) -> Images:
     if path.suffix.lower() == ".npy":
         array = _from_npy(path)
         return Images(str(path), f"{len(array):,} images of {sides(array)}, {array.shape[1]} channels, from {path.name}", (array,))
-    image = _from_image(path)
-    return Images(str(path), f"one image of {sides(image)}, {image.shape[1]} channels, from {path.name}", (image,))
+    batches, count = _batches([path])
+    note = f"{count:,} images" if count > 1 else f"one image of {sides(batches[0])}, {batches[0].shape[1]} channels,"
+    return Images(str(path), f"{note} from {path.name}", batches)
+
+
+def _batches(paths: list[Path]) -> tuple[tuple[Tensor, ...], int]:
+    """The images of files, one batch for each shape, and how many they are."""
+    by_shape: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = {}
+    for path in paths:
+        for image in _from_image(path):
+            _check(image, str(path))
+            by_shape.setdefault((image.shape, image.dtype), []).append(image)
+    batches = tuple(torch.cat(images) for images in by_shape.values())
+    return batches, sum(map(len, batches))
 
 
 def _from_npy(path: Path) -> Tensor:
@@ -188,19 +200,26 @@ def _from_npy(path: Path) -> Tensor:
     return values[None, None] if array.ndim == 2 else values[:, None] if array.ndim == 3 else values
 
 
-def _from_image(path: Path) -> Tensor:
-    from PIL import Image, ImageOps
+def _from_image(path: Path) -> list[Tensor]:
+    """Each page of a TIFF; of an animation, and of a picture with others behind it, the first."""
+    from PIL import Image, ImageOps, ImageSequence
 
+    pictures = []
     try:
         with warnings.catch_warnings(action="ignore"):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image)  # as every viewer shows what a camera held on its side took
-                deep = image.mode.startswith(("I", "F"))  # 16-bit and floating-point grey keep their depth
-                grey = image.mode in ("1", "L", "LA")
-                picture = np.asarray(upright if deep else upright.convert("L" if grey else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+                for page in ImageSequence.Iterator(image) if image.format == "TIFF" else [image]:
+                    upright = ImageOps.exif_transpose(page)  # as every viewer shows what a camera held on its side took
+                    deep = page.mode.startswith(("I", "F"))  # 16-bit and floating-point grey keep their depth
+                    grey = page.mode in ("1", "L", "LA")
+                    pictures.append(np.asarray(upright if deep else upright.convert("L" if grey else "RGB")))
+    except Exception as error:  # what the decoders of so many formats raise at a damaged file is open
         raise MultiresError(f"{path}: no image that can be read ({error})".replace("\n", " ")) from None
+    return [_from_pixels(picture, path) for picture in pictures]
+
+
+def _from_pixels(picture: np.ndarray, path: Path) -> Tensor:
     if np.issubdtype(picture.dtype, np.integer) and not 0 <= picture.min() <= picture.max() <= 65535:
         raise MultiresError(f"{path}: integers beyond 16 bits have no known scale; save it with 8 or 16 bits")
     if picture.dtype == np.uint8:
@@ -221,12 +240,6 @@ def _from_folder(path: Path) -> Images:
     pictures = [file for file in files if file.suffix.lower() in known]
     if not pictures:
         raise MultiresError(f"{path}: no images in this folder, by the endings of its {len(files)} files; PNG and JPEG work")
-    by_shape: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = {}
-    for file in pictures:
-        image = _from_image(file)
-        _check(image, str(file))
-        by_shape.setdefault((image.shape, image.dtype), []).append(image)
+    batches, count = _batches(pictures)
     passed_over = f"; {len(files) - len(pictures)} other files passed over" if len(files) > len(pictures) else ""
-    return Images(
-        str(path), f"{len(pictures):,} images from {path.name}{passed_over}", tuple(torch.cat(v) for v in by_shape.values())
-    )
+    return Images(str(path), f"{count:,} images from {path.name}{passed_over}", batches)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("warn_always")
 # The user's own files: images
 
 
-def save(path: Path, image: Image.Image, **options: bytes | int) -> Path:
+def save(path: Path, image: Image.Image, **options: object) -> Path:
     image.save(path, **options)
     return path
 
@@ -98,6 +98,19 @@ def test_a_picture_is_upright_as_viewers_show_it(tmp_path: Path) -> None:
     turned[ExifTags.Base.Orientation] = 6  # to be turned by 90 degrees clockwise
     values = only(data.load(str(save(tmp_path / "camera.png", Image.fromarray(raw), exif=turned.tobytes()))))
     np.testing.assert_array_equal((values[0, 0] * 255).round().numpy(), np.rot90(raw, -1))
+
+
+def test_every_page_of_a_tiff_and_the_first_frame_of_an_animation(tmp_path: Path) -> None:
+    raw = [noise(8, 8, seed=k) for k in range(3)] + [noise(16, 16)]
+    first, *others = map(Image.fromarray, raw)
+    images = data.load(str(save(tmp_path / "stack.tif", first, save_all=True, append_images=others)))
+    pages, large = images.batches
+    np.testing.assert_array_equal((pages[:, 0] * 255).round().numpy(), np.stack(raw[:3]))
+    np.testing.assert_array_equal((large[0, 0] * 255).round().numpy(), raw[3])
+    assert images.note == "4 images from stack.tif"
+    animation = save(tmp_path / "animation.gif", first, save_all=True, append_images=others[:2])
+    np.testing.assert_array_equal((only(data.load(str(animation)))[0, 0] * 255).round().numpy(), raw[0])
+    assert data.load(str(tmp_path)).note == f"5 images from {tmp_path.name}"
 
 
 # The user's own files: folders
@@ -282,6 +295,19 @@ def test_bad_file(tmp_path: Path, case: str) -> None:
     assert text.startswith(f"{path}: ")
     assert says in text
     assert [str(warning.message) for warning in shown] == []
+
+
+def test_a_damaged_tiff_is_refused_whatever_its_decoder_makes_of_it(tmp_path: Path) -> None:
+    path = save(tmp_path / "stack.tif", Image.fromarray(noise(8, 8)), save_all=True, append_images=[Image.fromarray(noise(8, 8))])
+    whole, lines = path.read_bytes(), set()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            data.load(str(path))  # where nothing is raised a pixel has another value
+        except MultiresError as error:
+            lines.add(str(error))
+    assert len(lines) > 5
+    assert all(line.startswith(f"{path}: ") and "\n" not in line for line in lines)
 
 
 @pytest.mark.parametrize("rows", [2**40, 2**21])
