@@ -119,3 +119,9 @@ def looseness(hvae: HVAE, images: Tensor, seed: int) -> Tensor:
 def elbo_of_samples(hvae: HVAE, count: int, temperature: float, seed: int) -> Tensor:
     """The ELBO of each of so many samples in nats, inferred with noise that is not the one they were drawn with."""
     return elbo(hvae, drawn(hvae, count, temperature, seed), seed + 1)
+
+
+def elbo_of_redrawn(hvae: HVAE, images: Tensor, rounds: int, seed: int) -> Tensor:
+    """The ELBO of `redrawn` in nats, of each image the mean over so many rounds, shape (images,)."""
+    seeds = range(seed, seed + 2 * rounds, 2)
+    return torch.stack([elbo(hvae, redrawn(hvae, images, each + 1), each) for each in seeds]).mean(0)

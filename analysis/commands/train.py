@@ -47,7 +47,7 @@ HVAEPreset = (
     ]
     | Annotated[
         HVAERun,
-        subcommand("digits", default=HVAE_PRESETS["digits"], description="The 8 x 8 digits of scikit-learn; in three minutes."),
+        subcommand("digits", default=HVAE_PRESETS["digits"], description="The 8 x 8 digits of scikit-learn; in a few minutes."),
     ]
     | Annotated[
         HVAERun, subcommand("natural", default=HVAE_PRESETS["natural"], description="Patches of photographs, 32 x 32, grey.")

@@ -75,6 +75,17 @@ def test_what_is_drawn_from_the_latents_of_an_image_is_near_it_though_its_pixels
 
 
 @pytest.mark.claim("E4")
+def test_the_elbo_of_what_is_redrawn_is_the_mean_over_rounds_each_with_noise_of_its_own() -> None:
+    hvae, run = pretrained.load_hvae("hvae-digits")
+    images = hvae_runs.held_out(run)[:100]
+    rounds = [sampling.elbo(hvae, sampling.redrawn(hvae, images, 7 + 2 * k), 6 + 2 * k) for k in range(3)]
+    found = sampling.elbo_of_redrawn(hvae, images, 3, 6)
+    assert found.shape == (100,)
+    assert torch.allclose(found, sum(rounds, torch.zeros(100)) / 3)
+    assert float(found.std()) < float(rounds[0].std())
+
+
+@pytest.mark.claim("E4")
 def test_more_draws_raise_the_bound_by_more_where_the_posterior_is_worse() -> None:
     hvae, run = pretrained.load_hvae("hvae-digits")
     images = hvae_runs.held_out(run)[:100]
