@@ -27,15 +27,15 @@ docs: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@for name in haar capture audit hvae; do $(BIN)/multires bench $$name || exit; done
 
-# train, evaluate and ship the reference HVAEs; on a GPU with LAUNCH='accelerate launch --mixed_precision bf16' OPTIONS='--steps ...'
+# train and evaluate the reference HVAEs, weights with cards and sheets in $(OUT)/weights; on a GPU with LAUNCH='accelerate launch --mixed_precision bf16' OPTIONS='--steps ...'
 OUT ?= runs/reference
 DRAWS ?= 50
 reference: $(VENV)/installed
 	@for preset in digits mnist mnist-shared fashion-mnist fashion-mnist-shared; do \
-	  run=$(OUT)/$$preset; \
-	  if [ -e $$run/run.json ]; then how="--resume $$run"; else how="--out $$run $(OPTIONS)"; fi; \
+	  run=$(OUT)/$$preset; options="$(OPTIONS)"; [ $$preset != digits ] || options=; \
+	  if [ -e $$run/run.json ]; then how="--resume $$run"; else how="--out $$run $$options"; fi; \
 	  $(BIN)/$(or $(LAUNCH),python) -m analysis train hvae $$preset $$how && \
-	  $(BIN)/multires evaluate $$run --draws $(DRAWS) --sheet docs/hvae-$$preset.png --ship multires/weights || exit; \
+	  $(BIN)/multires evaluate $$run --draws $(DRAWS) --sheet $(OUT)/weights/hvae-$$preset.png --ship $(OUT)/weights || exit; \
 	done
 
 $(VENV)/bin/python:

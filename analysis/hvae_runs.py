@@ -121,7 +121,11 @@ def summary(parts: list[bounds.Bounds], draws: int, dimensions: int) -> dict[str
         average, error = float(nats.mean()), float(nats.std() / math.sqrt(len(nats))) if len(nats) > 1 else None
         return {"nats": average, "standard_error": error, "bits_per_dimension": bounds.bits_per_dimension(-average, dimensions)}
 
-    found = {"test_images": sum(len(part.elbo) for part in parts), "elbo": mean([part.elbo for part in parts])}
+    found = {
+        "test_images": sum(len(part.elbo) for part in parts),
+        "test_seed": TEST_SEED,
+        "elbo": mean([part.elbo for part in parts]),
+    }
     if draws:
         found["importance"] = {"draws": draws} | mean([part.importance for part in parts if part.importance is not None])
     return found | {"kl": torch.cat([part.kl for part in parts]).mean(0).tolist()}
@@ -134,9 +138,16 @@ def name(run: HVAERun) -> str:
 
 
 def command(run: HVAERun) -> str:
-    """The command that trains the run."""
+    """The command that trains the run: its preset, and the options of data and training in which it differs."""
     for preset, known in HVAE_PRESETS.items():
-        model = replace(known.model, channels=run.model.channels)
-        if model.spelled_out == run.model.spelled_out and replace(known, model=run.model) == run:
-            return f"multires train hvae {preset}"
+        model = replace(known.model, channels=run.model.channels, border=run.model.border)
+        if model.spelled_out == run.model.spelled_out:
+            pairs = ((run, known), (run.training, known.training))
+            other = [(field, getattr(mine, field)) for mine, theirs in pairs for field in _differing(mine, theirs)]
+            options = "".join(f" --{field.replace('_', '-')} {value}" for field, value in other)
+            return f"multires train hvae {preset}{options}"
     return "multires train hvae, with the settings that are listed under run"
+
+
+def _differing(mine: object, theirs: object) -> list[str]:
+    return [field for field, value in vars(mine).items() if field not in ("model", "training") and value != getattr(theirs, field)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 
 from analysis import hvae_runs, sheets, unet_runs
 from analysis.provenance import commit, versions
@@ -120,6 +121,8 @@ def card(run: Run, finished: training.Finished, commits: dict[str, int]) -> dict
         "steps": finished.step,
         "seconds": round(finished.seconds, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "threads": torch.get_num_threads(),
+        "precision": AcceleratorState().mixed_precision.replace("no", "float32"),
         "commit": next(iter(commits)) if len(commits) == 1 else commits,
         "versions": versions("multires-toolkit", "torch"),
     }

@@ -37,6 +37,7 @@ def tables() -> str:
         ]
         for name in (*UNDONE, BY_TENSOR)
     ]
+    shares = [f"{part} {values[f'training step, colour: {part}, %']:.0f} %" for part in ("forward", "backward", "optimiser")]
     memory = [
         [case, *(_whole(values.get(f"peak memory, colour: {case}, MiB above the built network, {of}")) for of in NETWORKS)]
         for case in CASES
@@ -54,6 +55,7 @@ def tables() -> str:
     parts = [
         f"On {THREADS} threads:\n",
         markdown_tables.table(["colour", "ours, ms", "plain, ms", "ratio"], beside),
+        f"Shares of a training step: {', '.join(shares)}.\n",
         "The most memory above the built network, MiB:\n",
         markdown_tables.table(["colour", *NETWORKS], memory),
         "One thing undone, its time over the time as it is:\n",

@@ -241,7 +241,8 @@ def _update(state: State, loss: Loss, batch: Batch, config: TrainingConfig) -> t
         )
     state.accelerator.backward(value)
     norm = float(state.accelerator.clip_grad_norm_(state.parameters, config.clip))
-    if not math.isfinite(value.item()) or (config.skip_above is None and not math.isfinite(norm)):
+    ending = config.skip_above is None or state.skipped_in_a_row + 1 == config.skip_limit  # no update more can be left out
+    if not math.isfinite(value.item()) or (ending and not math.isfinite(norm)):
         set_random_states(before, state.accelerator.device)  # the same noise again
         found = first_not_finite(state.bare, lambda model: loss(model, batch)[0])
         raise MultiresError(

@@ -86,7 +86,7 @@ class Train:
     def run(self) -> int:
         """Train, with progress on standard error, and say where the weights are."""
         from analysis import runs, terminal
-        from multires import training
+        from multires import checkpoints, training
 
         preset: UNetRun | HVAERun = self.network.preset
         kind, presets = ("unet", PRESETS) if isinstance(self.network, TrainUNet) else ("hvae", HVAE_PRESETS)
@@ -99,6 +99,8 @@ class Train:
                     f"--resume {directory}: that run knows its settings; say only:"
                     f" train {runs.kind(run)} {began or 'PRESET'} --resume"
                 )
+            if not checkpoints.steps(directory / training.CHECKPOINTS) and training.processes().is_main_process:
+                print(f"multires: no checkpoint in {directory / training.CHECKPOINTS}; begins at step 0", file=sys.stderr)
         else:
             directory = self.out or Path("runs") / f"{kind}-{_name(preset)}"
             state = training.processes()

@@ -1,7 +1,9 @@
 """The rows of `multires bench hvae`: complete, consistent, and of the right things; its times are nobody's test."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,31 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     out = capsys.readouterr().out
     assert "plain ms" in out
     assert "images/s" in out
+
+
+def test_rows_of_an_accelerator_are_over_the_plain_reading_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this machine's CPU, under the name of a device."""
+    compiled: list[Cell] = []
+    monkeypatch.setattr(Cell, "compile", lambda cell: compiled.append(cell))
+    seen = set[tuple[str, bool, int]]()
+
+    def watched(call: Callable[[hvae_work.Work], None], work: hvae_work.Work) -> None:
+        seen.add((type(work.net).__name__, torch.is_autocast_enabled("cpu"), len(compiled)))
+        call(work)
+
+    for case, call in hvae_work.CASES.items():
+        monkeypatch.setitem(hvae_work.CASES, case, partial(watched, call))
+    rows = list(bench_hvae._accelerated("cpu"))
+    cases = [f"{case}, colour, cpu{precision}" for case in hvae_work.CASES for precision in ("", ", bfloat16")]
+    assert [row["case"] for row in rows] == [f"{case}{how}, batch 2" for how in ("", ", compiled cells") for case in cases]
+    assert seen == {
+        *(("HVAE", in_bfloat16, cells) for in_bfloat16 in (False, True) for cells in (0, 3)),
+        *(("PlainVDVAE", False, cells) for cells in (0, 3)),
+    }
+    monkeypatch.setattr(bench_hvae, "alone", lambda run, case, device: (1.0, None))
+    on_cuda = [row["case"] for row in bench_hvae._presets("cuda")]
+    assert on_cuda[0] == "mnist: training step on cuda, images/s, batch 32"
+    assert len(on_cuda) == len(set(on_cuda)) == 2 * len(hvae_work.CASES)
 
 
 def test_all_that_is_timed_is_what_it_says() -> None:

@@ -57,6 +57,22 @@ def test_a_run_goes_on_under_the_name_of_its_own_preset_alone(
     assert call("train", "hvae", "digits", "--resume", str(folder)) == 0
 
 
+def test_a_run_without_a_checkpoint_says_that_it_begins_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert call("train", "hvae", "digits", "--steps", "2", "--save-every", "1", "--out", str(folder)) == 0
+    capsys.readouterr()
+    said = f"multires: no checkpoint in {folder / 'checkpoints'}; begins at step 0\n"
+    assert call("train", "hvae", "digits", "--resume", str(folder)) == 0
+    assert said not in capsys.readouterr().err
+    shutil.rmtree(folder / "checkpoints")
+    assert call("train", "hvae", "digits", "--resume", str(folder)) == 0
+    assert said in capsys.readouterr().err
+    card = pretrained.card(folder)
+    assert {"kind", "run", "data", "seed", "parameters", "steps", "seconds", "device", "threads", "precision"} <= card.keys()
+    assert {"commit", "versions", "test_images", "test_seed", "elbo", "kl", "history"} <= card.keys()
+    assert (card["precision"], card["threads"]) == ("float32", torch.get_num_threads())
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "log.jsonl", "checkpoints/00000003/model.safetensors"])
 def test_a_folder_that_holds_something_else_is_left_alone(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -211,6 +211,12 @@ def test_presets_know_their_commands() -> None:
         assert hvae_runs.command(
             replace(run, model=replace(run.model, channels=3 if name == "natural" else run.model.channels))
         ) == (f"multires train hvae {name}")
+    mnist = HVAE_PRESETS["mnist"]
+    longer = replace(mnist, free_nats=0.0, training=replace(mnist.training, steps=300_000, skip_above=None))
+    assert hvae_runs.command(longer) == "multires train hvae mnist --free-nats 0.0 --steps 300000 --skip-above None"
+    assert hvae_runs.command(replace(HVAE_PRESETS["natural"], data="faces")) == "multires train hvae natural --data faces"
+    other = replace(mnist, model=replace(mnist.model, width=64))
+    assert hvae_runs.command(other) == "multires train hvae, with the settings that are listed under run"
     assert hvae_runs.name(HVAE_PRESETS["mnist-shared"]) == "mnist-shared"
     assert hvae_runs.name(replace(HVAE_PRESETS["natural"], data="/some/where/faces.npy")) == "faces"
 
@@ -226,7 +232,7 @@ def test_presets_know_their_commands() -> None:
         (["train", "hvae", "digits", "--resolutions", "size=16", "size=4"], "no room for disjoint patches of 16 x 16"),
         (["train", "hvae", "digits", "--resolutions", "size=8,deep=3"], "unknown field 'deep'"),
         (["train", "hvae", "natural", "--data", "{npy}"], "values from -1 to 1; an HVAE models pixels in"),
-        (["train", "unet", "denoise", "--resume", "{hvae}"], "say only: train hvae PRESET --resume"),
+        (["train", "unet", "denoise", "--resume", "{hvae}"], "say only: train hvae digits --resume"),
     ],
 )
 def test_wrong_calls_get_one_line_and_leave_nothing(
