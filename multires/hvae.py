@@ -10,6 +10,7 @@ Source: arXiv 2301.08187, section 4 (HVAEs as two-step forward Euler); arXiv 201
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
@@ -233,8 +234,11 @@ class HVAE(nn.Module):
         return start + embed(fit_channels(state, width), _levels(r, self.config.resolutions[index + 1]))
 
     def decode(self, state: Tensor) -> Tensor:
-        """The parameters of the likelihood that the last state gives."""
-        parameters: Tensor = self.head(torch.addcmul(self.bias, state, self.gain))  # one pass over the state, not two
+        """The parameters of the likelihood that the last state gives, under autocast too in the precision of the weights."""
+        kind = state.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            scaled = torch.addcmul(self.bias, state.to(self.gain), self.gain)  # one pass over the state, not two
+            parameters: Tensor = self.head(scaled)
         return parameters
 
     def nll(self, images: Tensor, state: Tensor) -> Tensor:

@@ -69,6 +69,26 @@ def test_it_learns_and_says_how(trained: tuple[Path, list[Record]]) -> None:
     assert json.loads((folder / runs.SOURCES).read_text())["step"] == 0
 
 
+def test_a_sheet_is_drawn_at_each_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[Path, int]] = []
+    monkeypatch.setattr(hvae_runs.sheets, "write", lambda net, test, history, path: drawn.append((path, len(history["test"]))))
+    go(tmp_path, replace(TINY, training=replace(TINY.training, steps=6, save_every=2)))
+    assert drawn == [(tmp_path / sheets.NAME, before) for before in (0, 1, 2)]
+
+
+def test_in_bfloat16_likelihood_and_kl_are_those_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The likelihood of the very state in float32; blocks compute in half the digits."""
+    net, images = hvae_runs.fresh(TINY), hvae_runs.held_out(TINY)[:8]
+    with torch.autocast("cpu", torch.bfloat16):
+        *_, last = net.integrate(8, net.encode(images), generator=torch.Generator().manual_seed(0))
+        nll, kl = net.nll(images, last.state), last.kl()
+    assert nll.dtype == kl.dtype == last.state.dtype == torch.float32
+    assert last.second_drift.dtype == torch.bfloat16
+    assert torch.equal(nll, net.nll(images, last.state))
+    (nll.mean() + kl.mean()).backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
 def test_the_card_says_what_the_weights_are(trained: tuple[Path, list[Record]]) -> None:
     folder, records = trained
     net, run = pretrained.load_hvae(folder)

@@ -252,3 +252,9 @@ def test_presets_stay_within_their_sizes() -> None:
     for name in ("mnist", "mnist-shared", "fashion-mnist", "fashion-mnist-shared"):
         assert HVAE(HVAE_PRESETS[name].model).dimensions == 28 * 28  # in 32 x 32, whose border is not scored
     assert sizes["mnist-shared"] <= 0.55 * sizes["mnist"]
+
+
+def test_shapes_are_computed_without_memory() -> None:
+    with torch.device("meta"):
+        nll, kl = HVAE(HVAE_PRESETS["mnist"].model)(torch.empty(5, 1, 32, 32))
+    assert (nll.shape, kl.shape, nll.device.type) == ((5,), (12, 5), "meta")

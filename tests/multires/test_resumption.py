@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from multires import checkpoints
@@ -155,6 +156,27 @@ def test_a_run_in_another_precision_is_not_gone_on_with(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "bf16"}))
     with pytest.raises(MultiresError, match="computed with mixed precision 'bf16', now 'no'"):
         list(run(tmp_path))
+
+
+def test_skips_are_counted_over_a_resumption(tmp_path: Path) -> None:
+    """Two of four steps are left out before a stop, two of eight after it."""
+
+    def numbered(step: int) -> tuple[Tensor, ...]:
+        return (*batches(step), torch.full((4,), 1000.0 if step in (1, 3, 6, 8) else 1.0))
+
+    def steep(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        value, details = loss(model, batch[:2])
+        return value * batch[2].mean(), details
+
+    def skipped(until: int) -> list[int]:
+        found = []
+        for record in fit(net(), steep, numbered, replace(CONFIG, skip_above=50.0), tmp_path):
+            found += [record.skipped] if isinstance(record, Step) else []
+            if isinstance(record, Saved) and record.step == until:
+                break
+        return found
+
+    assert skipped(4) + skipped(12) == [0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 4]
 
 
 def test_skips_in_a_row_are_counted_over_a_resumption(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """VDVAE's presets and weights against facts about openai/vdvae, and values that its network gave in float64."""
 
 import json
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +49,53 @@ def test_published_networks_have_their_sizes(name: str, parameters: int, steps: 
     assert sum(parameter.numel() for parameter in hvae.parameters()) == parameters
     assert len(hvae.cells) == hvae.config.steps == steps
     assert len(hvae.encoder.blocks) == blocks
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "decoder", "shift", "scale"),
+    [  # hps.py and data.py of openai/vdvae; shift and scale of pixels from 0 to 255
+        (
+            "cifar-10",
+            "32x11,32d2,16x6,16d2,8x6,8d2,4x3,4d4,1x3",
+            "1x1,4m1,4x2,8m4,8x5,16m8,16x10,32m16,32x21",
+            -120.63838,
+            1 / 64.16736,
+        ),
+        (
+            "imagenet-32",
+            "32x15,32d2,16x9,16d2,8x8,8d2,4x6,4d4,1x6",
+            "1x2,4m1,4x4,8m4,8x9,16m8,16x19,32m16,32x40",
+            -116.2373,
+            1 / 69.37404,
+        ),
+        (
+            "imagenet-64",
+            "64x11,64d2,32x20,32d2,16x9,16d2,8x8,8d2,4x7,4d4,1x5",
+            "1x2,4m1,4x3,8m4,8x7,16m8,16x15,32m16,32x31,64m32,64x12",
+            -115.92961967,
+            1 / 69.37404,
+        ),
+        (
+            "ffhq-256",
+            "256x3,256d2,128x8,128d2,64x12,64d2,32x17,32d2,16x7,16d2,8x5,8d2,4x5,4d4,1x4",
+            "1x2,4m1,4x3,8m4,8x4,16m8,16x9,32m16,32x21,64m32,64x13,128m64,128x7,256m128",
+            -112.8666757481,
+            1 / 69.84780273,
+        ),
+    ],
+)
+def test_published_networks_have_their_blocks_and_scale_pixels_as_published(
+    name: str, encoder: str, decoder: str, shift: float, scale: float
+) -> None:
+    config, sizes, blocks, cells = vdvae.preset(name), list[int](), Counter[int](), Counter[int]()
+    for size, kind, count in re.findall(r"(\d+)([xd])(\d+)", encoder):
+        if kind == "x":
+            sizes.append(int(size))
+            blocks[int(size)] += int(count)
+    for size, kind, count in re.findall(r"(\d+)([xm])(\d+)", decoder):
+        cells[int(size)] += int(count) if kind == "x" else 1  # m: one that also reads the coarser state
+    assert [(r.size, r.encoder_blocks, r.steps) for r in config.resolutions] == [(n, blocks[n], cells[n]) for n in sizes]
+    assert (255 * 0.3 + shift) * scale == pytest.approx((0.3 - config.mean) / config.std, rel=1e-12)
 
 
 def test_every_key_of_cifar_10_has_its_shape() -> None:
