@@ -174,7 +174,7 @@ def _on_32(data: str, shared: bool = False, grey: bool = False) -> HVAERun:
 LONG = TrainingConfig(
     steps=15_000, batch=32, learning_rate=4e-3, warmup=200, skip_above=10.0, ema=0.999, log_every=20, save_every=1000
 )
-SHORT = replace(LONG, steps=1500, warmup=100, ema=0.99, save_every=500)
+SHORT = replace(LONG, steps=1500, warmup=100, skip_above=100.0, ema=0.99, save_every=500)
 HVAE_PRESETS = {
     "mnist": _on_32("mnist"),
     "mnist-shared": _on_32("mnist", shared=True),
