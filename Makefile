@@ -27,7 +27,8 @@ docs: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@for name in haar capture audit hvae; do $(BIN)/multires bench $$name || exit; done
 
-# train and evaluate the reference HVAEs, weights with cards and sheets in $(OUT)/weights; on a GPU with LAUNCH='accelerate launch --mixed_precision bf16' OPTIONS='--steps ...'
+# train and evaluate the reference HVAEs, weights with cards and sheets in $(OUT)/weights;
+# on a GPU with LAUNCH='accelerate launch --mixed_precision bf16' OPTIONS='--steps ...'
 OUT ?= runs/reference
 DRAWS ?= 50
 reference: $(VENV)/installed

@@ -111,7 +111,7 @@ def sources(directory: Path) -> dict[str, int]:
 
 def card(run: Run, finished: training.Finished, commits: dict[str, int]) -> dict[str, Any]:
     """What shipped weights are and where they come from."""
-    device = next(finished.model.parameters()).device
+    device, mixed = next(finished.model.parameters()).device, AcceleratorState().mixed_precision
     return {
         "kind": kind(run),
         "run": plain.to_json(run),
@@ -122,7 +122,7 @@ def card(run: Run, finished: training.Finished, commits: dict[str, int]) -> dict
         "seconds": round(finished.seconds, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
-        "precision": AcceleratorState().mixed_precision.replace("no", "float32"),
+        "precision": "float32" if mixed == "no" else mixed,
         "commit": next(iter(commits)) if len(commits) == 1 else commits,
         "versions": versions("multires-toolkit", "torch"),
     }

@@ -1,9 +1,10 @@
-"""What the tests of data loading share: pixels, and what becomes of a set's only batch or of its error."""
+"""What the tests of data loading share: pixels, image files, and what becomes of a set's only batch or of its error."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch import Tensor
 
 from multires import data
@@ -27,3 +28,8 @@ def refused(name: str | Path) -> str:
     assert "\n" not in text
     assert str(name) in text
     return text
+
+
+def save(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
