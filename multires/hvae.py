@@ -26,6 +26,9 @@ from multires.likelihoods import Bernoulli, Likelihood, LogisticMixture
 from multires.pooling import average
 from multires.spaces import embed
 
+Temperature = float | Sequence[float] | Tensor
+"""What deviations are multiplied by: one number for all steps, or one for each."""
+
 
 def fit_channels(x: Tensor, width: int) -> Tensor:
     """Append channels of zeros, or drop the last ones, so that there are `width`."""
@@ -170,7 +173,7 @@ class HVAE(nn.Module):
         *,
         latents: Sequence[Tensor] = (),
         noise: Sequence[Tensor] | None = None,
-        temperature: float | Sequence[float] = 1.0,
+        temperature: Temperature = 1.0,
         generator: torch.Generator | None = None,
     ) -> Iterator[Step]:
         """Take the decoder's steps one by one, for `count` images: generation, or inference where activations are given.
@@ -187,7 +190,8 @@ class HVAE(nn.Module):
             shapes = [(count, self.config.width_at(r), r.size, r.size) for r in self.config.resolutions]
             if (found := [tuple(activation.shape) for activation in activations]) != shapes:
                 raise MultiresError(f"activations of shapes {found}: for {count} images this HVAE's encoder gives {shapes}")
-        temperatures = list(temperature) if isinstance(temperature, Sequence) else [float(temperature)] * n
+        each = torch.as_tensor(temperature, dtype=torch.float64, device="cpu").tolist()
+        temperatures: list[float] = each if isinstance(each, list) else [each] * n
         if len(latents) > n or len(temperatures) != n or (noise is not None and len(noise) != n):
             raise MultiresError(
                 f"{len(latents)} latents, {n if noise is None else len(noise)} noises, {len(temperatures)} temperatures:"
@@ -251,24 +255,33 @@ class HVAE(nn.Module):
         nll: Tensor = self.crop(self.likelihood.nll(images, self.decode(state)))
         return nll.flatten(1).sum(1)
 
-    def forward(self, images: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, generator: torch.Generator | None = None, *, noise: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the two parts of minus the ELBO in nats: the likelihood's of shape (batch,), and the KLs, (steps, batch)."""
         kls, state = [], torch.empty(0)
-        for step in self.integrate(len(images), self.encode(images), generator=generator):
+        for step in self.integrate(len(images), self.encode(images), noise=noise, generator=generator):
             kls.append(step.kl())
             state = step.state
             del step
         return self.nll(images, state), torch.stack(kls)
 
     def sample(
-        self, count: int, *, latents: Sequence[Tensor] = (), temperature: float = 1.0, generator: torch.Generator | None = None
+        self,
+        count: int,
+        *,
+        latents: Sequence[Tensor] = (),
+        noise: Sequence[Tensor] | None = None,
+        temperature: Temperature = 1.0,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw images, of shape (count, channels, size, size): latents but those given from the prior, then pixels.
 
-        Pixels are of two or of 256 values, so that they have no gradient, and none is kept track of.
+        Latents, noise and temperature are what `integrate` takes; pixels have noise of their own, from the generator. They are
+        of two or of 256 values, so that they have no gradient, and none is kept track of.
         """
         with torch.inference_mode():
-            for step in self.integrate(count, latents=latents, temperature=temperature, generator=generator):
+            for step in self.integrate(count, latents=latents, noise=noise, temperature=temperature, generator=generator):
                 state = step.state
                 del step
             drawn = self.likelihood.sample(self.decode(state), generator)

@@ -127,6 +127,27 @@ def test_a_temperature_may_be_any_number() -> None:
         assert torch.equal(one, two)
 
 
+def test_temperatures_may_be_a_tensor_or_an_array() -> None:
+    hvae = build()
+    noise = [torch.randn_like(step.latent) for step in infer(hvae)]
+    each = [1.0, 0.5, 0.25, 1.0, 0.0, 2.0]
+    for given in (torch.tensor(each), np.array(each), tuple(each)):
+        one, two = (list(hvae.integrate(5, noise=noise, temperature=t))[-1].state for t in (each, given))  # type: ignore[arg-type]
+        assert torch.equal(one, two)
+
+
+def test_samples_and_bounds_take_what_their_steps_take() -> None:
+    hvae, images = build(), pictures()
+    noise, each = [torch.randn_like(step.latent) for step in infer(hvae)], [1.0, 0.5, 0.25, 1.0, 0.0, 2.0]
+    *_, last = hvae.integrate(5, noise=noise, temperature=each)
+    pixels = hvae.likelihood.sample(hvae.decode(last.state), torch.Generator().manual_seed(3))
+    assert torch.equal(hvae.sample(5, noise=noise, temperature=each, generator=torch.Generator().manual_seed(3)), pixels)
+    nll, kl = hvae(images, noise=noise)
+    inferred = list(hvae.integrate(5, hvae.encode(images), noise=noise))
+    assert torch.equal(nll, hvae.nll(images, inferred[-1].state))
+    assert torch.equal(kl, torch.stack([step.kl() for step in inferred]))
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_less_than_one_image_is_refused(count: int) -> None:
     with pytest.raises(MultiresError, match=f"^count = {count}: images are 1 or more$"):
