@@ -1,7 +1,7 @@
 r"""The filters of a resampling, and the wavelet that they are nearest to.
 
 The filter of a linear $A$, $y_{ok} = \sum_{i, n} w_{oin} x_{i, fk + n}$, is compared with a wavelet's low-pass $h$ by
-$1 - \max_s \min_M \|w - M \otimes h_s\|^2$ over $\|w\|^2$: the best channel mixing M, and the best place s of the filter. Rising
+$\min_s \min_M \|w - M \otimes h_s\|^2$ over $\|w\|^2$: the best channel mixing M, and the best place s of the filter. Rising
 ones are compared with the wavelet's reconstruction low-pass.
 """
 

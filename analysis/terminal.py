@@ -102,7 +102,7 @@ def _row(result: Result) -> list[str]:
     return [
         scientific(worst.measured),
         f"<= {scientific(worst.bound)}",
-        f"{scientific(weakest.measured)} > {scientific(weakest.floor)}",
+        f"{scientific(weakest.measured)} {'>' if weakest.fails else 'not >'} {scientific(weakest.floor)}",
     ]
 
 

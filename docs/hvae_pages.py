@@ -14,6 +14,7 @@ Written by `docs/generate.py` from their cards. Bounds are over the whole test s
 the ELBO with one draw, and the importance-weighted bound $L_K$ with K. *Binarised: dynamic* draws each pixel from its grey value, for
 the test once with a fixed seed. Other people's figures for binarised MNIST, where the binarisation is not always stated: 79.98 for
 WS-VDVAE (a leaderboard), 79.09 for Efficient-VDVAE (its README). `multires evaluate NAME --draws K` computes a row again.
+The curve of a sheet that says *test* is over the first 1,000 test images, so that it may end some nats off the table.
 
 """
 

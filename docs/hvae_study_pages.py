@@ -19,7 +19,7 @@ STUDIES = {
 INTRODUCTION = """# Studies of HVAEs
 
 Written by `docs/generate.py` from what `multires study NAME --json analysis/records/NAME.json` measured on the finished runs. All networks of a
-study have one training, but where a name says otherwise. `own-k` takes k steps at each resolution but the coarsest with cells of their own,
+study are trained alike, but where a name says otherwise. `own-k` takes k steps at each resolution but the coarsest with cells of their own,
 `shared-r` takes r with one cell for each resolution, `normalised-k` is `own-k` with its state normalised after each step, `narrow-k` is `own-k` with cells
 that are narrower inside. NLL is -ELBO over all
 test images, in nats, the mean over seeds with its 95 % t-interval; what it is over that of {plain} is paired seed by seed.
@@ -74,7 +74,7 @@ def _second_look(rows: list[dict[str, Any]]) -> str:
         f"{of} was first trained with {first} seeds, as all others were. It was below {over} with {sum(d < 0 for d in differences)} of them,"
         f" but the interval of the difference was {low:+.2f} to {high:+.2f}. Only then, having seen that, were more seeds trained, of this"
         " pair alone; the verdict of E3 rests on all of them. That was a second look, so its interval there is of 97.5 %, not 95 %: under the"
-        " first look sharing would have been called no worse by chance in 2.5 % of cases, under the second in 1.25 %, in 3.75 % by either."
+        " first look sharing would have been called no worse by chance in 2.5 % of cases, under the second in 1.25 %, so in at most 3.75 % by either."
         " On the digits, with three seeds, E3 is not supported; the last section looks into"
         " that. The weights that ship are of an earlier run of the same command, on another day: no NLL of theirs differs by more than"
         f" {_apart(rows):.3f} nats from those here.\n"

@@ -5,6 +5,9 @@ from pathlib import Path
 
 RECORD = Path(__file__).parent / "record" / "evidence.json"
 MEANING = {
+    "C6": "So the trained network's skips do keep to their bands. But so do some skips of networks with max pooling, and of networks"
+    " before any training: that a skip brings its own sub-band is no sign of average pooling or of training."
+    " [Conventions](conventions.md) say how it is measured.",
     "E1": "So the norm of the state does grow with depth, and time can be read from the state. But neither is a sign of training: an"
     " untrained network's states are random walks, whose norm grows as surely. Their channels' means tell no time, as its biases are"
     " zero; with biases and starts as large as those learned, in any order, each cell's states have a mean of their own, and the same"
@@ -23,11 +26,11 @@ MEANING = {
     " would move it; over all of them (`multires verify E3 --full`) it is clear of zero by more than that. This is MNIST at 16 x 16 after"
     " a short training, and not the state of the art; on the digits it is not supported. [All runs](hvae-studies.md), over all test"
     " images; there is also how the pair came to have five seeds.",
-    "E4": "So samples surely have an ELBO that is lower by 5 % or more. Pixels that are drawn as theirs are, but from images' own latents, lie"
-    " much nearer to images, so it is mostly the latents that make the difference. This is the second look: the interval over 1,000 of"
+    "E4": "So samples surely have an ELBO that is lower by 5 % or more. Images whose pixels are drawn as samples' are, but from test images'"
+    " own latents, lie much nearer to test images, so it is mostly the latents that make the difference. This is the second look: the interval over 1,000 of"
     " each was nearly as wide as the difference, ended at 0.958, and with some other seeds below the bound; the level allows for both"
-    " looks. How large the difference is depends on the training: samples of the same network trained with `--free-nats 0`, whose"
-    " latents at 4 x 4 carry nothing, lay 12.52 nats below images. The ELBO is a bound whose encoder has only seen images; by the few"
+    " looks. How large the difference is depends on the training: it was larger for the same network trained with `--free-nats 0`,"
+    " whose latents at 4 x 4 carry nothing. The ELBO is a bound whose encoder has only seen images; by the few"
     " that were looked at, more draws raise it by more for samples, perhaps by a quarter of the difference, and how far below the"
     " likelihood it still is was not measured. An image comes back as far as its own latents are given: no further latent takes what is"
     " decoded away from it. Whether the scheme is stiff near the point mass, as D6 says of known processes, is another question; gains"

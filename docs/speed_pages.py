@@ -62,7 +62,7 @@ def tables() -> str:
         markdown_tables.table(["undone", "training step", "sampling"], undone),
         "Images a second:\n",
         markdown_tables.table(["preset", "batch", *CASES], rates),
-        "The most memory above the built network, MiB, with the same batches:\n",
+        "The most memory above the built network, MiB, with the same batches (0: no more than building it took):\n",
         markdown_tables.table(["preset", *CASES], sizes),
     ]
     return "\n".join(parts) + f"\nMeasured with {provenance.made(record)}.\n"

@@ -1,9 +1,9 @@
 r"""One step in time of a hierarchical VAE: first drift and diffusion, then second drift.
 
 A `Cell` reads from the state $Z$ a Gaussian with mean $\mu$ and deviation $\sigma$, and an update $\delta$, and moves on by
-$$ m_1 = \delta + A \mu, \qquad s\,dW = A\, \sigma\, dW, \qquad m_2 = r, $$
-$A$ a learned projection of the latents to the state's channels and $r$ a residual block. The prior reads $Z$ alone; the
-posterior reads $Z$ and the encoder's activation at that resolution, and replaces $\mu$ and $\sigma$.
+$$ m_1 = \delta + A \mu + c, \qquad s\,dW = A\, \sigma\, dW, \qquad m_2 = r, $$
+$A$ a learned projection of the latents to the state's channels, $c$ its bias, and $r$ a residual block. The prior reads $Z$
+alone; the posterior reads $Z$ and the encoder's activation at that resolution, and replaces $\mu$ and $\sigma$.
 
 Source: arXiv 2301.08187, section 4 (HVAEs as two-step forward Euler); arXiv 2011.10650 (the blocks, VDVAE).
 """
@@ -143,7 +143,7 @@ class Cell(nn.Module):
         self.clock = nn.Linear(2 * FREQUENCIES, width) if config.time_input else None
 
     def first_drift(self, update: Tensor, mean: Tensor) -> Tensor:
-        r"""$m_1 = \delta + A \mu$."""
+        r"""$m_1 = \delta + A \mu + c$."""
         drift: Tensor = update + self.projection(mean)
         return drift
 
@@ -193,7 +193,7 @@ class Cell(nn.Module):
             latent = scaled.add(mean, alpha=h)
         else:
             mean, scaled = latent / h, torch.zeros_like(latent)
-        # A is linear: m_1 h + s dW = delta h + A z, with the latent z = mu h + sigma dW, one product for drift and noise
+        # A is linear: m_1 h + s dW = delta h + A z + c h, with the latent z = mu h + sigma dW, one product for drift and noise
         middle = euler_maruyama(state, update, self.projection(latent, h=h), h)
         second = self.second_drift(middle, time)
         after = euler(middle, second, h)

@@ -161,6 +161,10 @@ def rounding(x: torch.Tensor, levels: int, rng: np.random.Generator, arithmetic:
     return worst
 
 
+def _levels(count: int) -> str:
+    return f"{count} level" + "s" * (count > 1)
+
+
 def unit_roundoff(dtype: torch.dtype) -> float:
     """The largest relative error of rounding to nearest: half the distance from 1 to the next number."""
     return torch.finfo(dtype).eps / 2
@@ -187,11 +191,11 @@ def b8(context: Context) -> Evidence:
             for levels in {1, min(3, deepest)}:
                 k = d * (2**levels - 1)
                 bound = k / (1 - k * unit_roundoff(dtype))
-                name, precision = f"error / u, {levels} levels, d = {d}", dtype_name(dtype)
+                name, precision = f"error / u, {_levels(levels)}, d = {d}", dtype_name(dtype)
                 measured = rounding(x, levels, context.rng, dtype)
                 if (name, precision) not in checks or not measured <= checks[name, precision].measured:
                     checks[name, precision] = Check(name, measured, bound, precision)
-                what = f"moved by twice the bound, {levels} levels, d = {d}, {precision}"
+                what = f"moved by twice the bound, {_levels(levels)}, d = {d}, {precision}"
                 moved = rounding(x, levels, context.rng, dtype, off=2 * bound + 1)  # 1: float64 rounds the move itself
                 if moved > (controls[what].measured if what in controls else 0):  # zeros cannot be moved
                     controls[what] = Control(what, moved, bound)

@@ -48,8 +48,9 @@ def _replayed(hvae: HVAE, images: Tensor, noise: list[Tensor], infer: bool, sche
 
 @claim(
     "D5",
-    "A cell of a trained HVAE is a step of two-step forward Euler: an integrator that knows (m1, s, m2) alone retraces its states.",
-    formula=r"m_1 h = \delta + A\mu,\quad s\,dW = A\,\sigma\,\epsilon,\quad m_2 h = r:\qquad \hat Z_k = Z_k\ \text{for all } k",
+    "A cell of a trained HVAE is a step of two-step forward Euler: an integrator that knows (m1, s, m2) and the"
+    " function that each resolution starts from retraces its states.",
+    formula=r"m_1 h = \delta + A\mu + c,\quad s\,dW = A\,\sigma\,\epsilon,\quad m_2 h = r:\qquad \hat Z_k = Z_k\ \text{for all } k",
     kind="exact",
     control="the two steps swapped; the second drift at the state before the first step",
     functions=["multires.hvae.HVAE", "multires.cells.Cell", "multires.diffusion.integrate"],
@@ -177,7 +178,8 @@ def _grown(process: FromAPoint, t: float, share: float) -> float:
 
 @claim(
     "D6",
-    "From a point mass the drift backwards in time has Lipschitz constant 1/t, so forward Euler along it needs steps h < 2t.",
+    "From a point mass the drift backwards in time has Lipschitz constant 1/t as t falls to 0, so forward Euler along it needs"
+    " steps h < 2t.",
     formula=r"\operatorname{Lip}\bigl(-(z - x_0)/t + O(1)\bigr) \sim 1/t,\qquad h < 2t",
     kind="convergence",
     control="a start that is spread out: the drift stays bounded, and steps of 2t are nowhere near an edge",

@@ -56,7 +56,8 @@ def _missing(found: Arrays, end: int) -> dict[str, float]:
     "The states of a trained HVAE tell the time: their L2 norm grows with depth, and time can be read from them linearly.",
     formula=r"\rho_S(\|Z_k\|, k) \ge 0.9,\qquad R^2(\hat t) \ge 0.9",
     kind="statistical",
-    control="untrained weights, also with biases as large as learned ones; times shuffled image by image, or one step late in all",
+    control="untrained weights, also with biases as large as learned ones; times shuffled image by image, or one step late within"
+    " each resolution",
     functions=["multires.hvae.HVAE"],
 )
 def e1(context: Context) -> Evidence:

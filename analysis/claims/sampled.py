@@ -72,13 +72,17 @@ def e4(context: Context) -> Evidence:
 
 
 def _summary(name: str, many: int, rounds: int, several: int, arrays: Arrays, looser: list[np.ndarray]) -> str:
-    """What is not judged, in words; ELBOs with their differences from that of images."""
+    """What is not judged, in words; ELBOs beside that of images."""
     images, redrawn = arrays["elbo of images"][0], arrays["elbo of redrawn"][0]
     *colder, samples = arrays["elbo of samples"]
     of_images, of_samples = (f"{value:.1f} ({low:.1f} to {high:.1f})" for value, low, high in looser)
+
+    def beside(elbo: float) -> str:
+        return f"{abs(elbo - images):.2f} {'lower' if elbo < images else 'higher'}"
+
     return (
-        f"{name}: ELBO of {many:,} test images {images:.2f} nats; of {rounds * many:,} samples {samples[0] - images:+.2f}, of as"
-        f" many images of pixels drawn from the images' own latents {redrawn - images:+.2f}; of colder samples, {several:,} each,"
+        f"{name}: ELBO of {many:,} test images {images:.2f} nats; of {rounds * many:,} samples {beside(samples[0])}, of as"
+        f" many images of pixels drawn from the images' own latents {beside(redrawn)}; of colder samples, {several:,} each,"
         f" at most {max(low_high[2] for low_high in colder):.2f} (95 %). {sampling.DRAWS} draws raise the bound by {of_images} nats"
         f" for {several:,} images, {of_samples} for as many samples. Temperatures, gains and gradients are shown, not judged"
     )

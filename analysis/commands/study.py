@@ -22,7 +22,8 @@ class Study:
     name: Positional[Literal["unet-basis", "weight-sharing", "state-norm", "sharing-depth", "sharing-remedies"]]
     """Which study."""
     size: str | None = None
-    """small (MNIST at 16 x 16), digits or full (for a GPU) for HVAEs; the first is meant where none is named."""
+    """small (MNIST at 16 x 16), digits or full (for a GPU) for HVAEs; small or synthesis (another way up) for unet-basis; the
+    first is meant where none is named."""
     shard: str = "1/1"
     """Train only every n-th run, from the i-th on: i/n, for job arrays. The table shows the runs that are finished."""
     out: Path | None = None

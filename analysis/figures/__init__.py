@@ -77,8 +77,9 @@ CAPTIONS = {
     " images and of pixels drawn from images' own latents (at 1.00), and how much steps amplify.",
     "E5": "Rows: steps. Columns: bases. Outlined: the basis whose approximations of the decoded image the state carries best.",
     "E6": "Circles: the same time in more or fewer steps; with one more and one fewer they have to stay in the grey band."
-    " Diamonds: as many of full length, which have to leave it. Bands: 95 % intervals, paired by image.",
-    "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling is dark. '-': nothing to compare.",
+    " Diamonds: as many of full length, which have to leave it. Bands: 95 % intervals, paired by image; the verdict takes 99.9 %.",
+    "B6": "Dark cells are rounding, bright ones statements that fail; only average pooling, which is Haar's low-pass filter, is"
+    " dark in every column. '-': nothing to compare.",
 }
 DEFAULT_CAPTION = (
     "Every defect the claim measured, for all dimensions and precisions, left of its bound; controls right of their floor."

@@ -9,6 +9,8 @@ from analysis.figures.layout import canvas, legend, logarithmic
 from analysis.figures.style import BLUE, GREY, ORANGE, RED, SMALLEST, wide
 
 BROKEN = "DXP*"
+CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+"""Behind a name, so that no mark runs through it."""
 
 
 def margins(evidence: Evidence) -> Figure:
@@ -38,7 +40,7 @@ def margins(evidence: Evidence) -> Figure:
     axes.set_yticks(range(len(rows)), list(rows) if wide() else [])
     if not wide():  # where names beside their rows would leave no room, they stand above them
         for y, name in enumerate(rows):
-            axes.text(0, y - 0.22, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=6.5)
+            axes.text(0, y - 0.22, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=6.5, bbox=CLEAR, zorder=3)
     logarithmic(axes, "x")
     axes.set_xlabel("defect")
     legend(figure, axes)

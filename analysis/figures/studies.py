@@ -59,7 +59,10 @@ def paired(rows: list[dict[str, Any]]) -> Figure:
     axes.axvline(0, color=GREY, lw=0.8)
     axes.set_yticks(range(len(found)), list(found))
     axes.invert_yaxis()
-    axes.set(xlabel=f"nats an image more than {seeds.PLAIN}", title="dots: seeds; bars: 95 % interval of the mean")
+    axes.set(
+        xlabel=f"nats an image more than {seeds.PLAIN}",
+        title="marks: seeds, dots of own cells, squares of shared ones; bars: 95 % interval of the mean",
+    )
     return figure
 
 

@@ -96,7 +96,7 @@ def split_loss(evidence: Evidence) -> Figure:
     details = range(1, len(a["trained"]))
     axes.set_xticks(range(len(a["trained"])), [*(f"level {level}" for level in details), "mean"])
     axes.set_xlabel("details of each level, and the mean")
-    axes.set_ylabel("share of ‖Ux - w‖²")
+    axes.set_ylabel("part of ‖Ux - w‖²")
     legend(figure, axes)
     return figure
 

@@ -34,6 +34,8 @@ class Table:
     headings: list[str]
     rows: list[list[str]]
     notes: list[str]
+    values: tuple[tuple[str, str], ...] = ()
+    """What was fitted or counted, by name."""
     figure: bytes = b""
     caption: str = ""
 
@@ -75,12 +77,12 @@ def _study(content: dict[str, Any]) -> Table:
         figure = style.render(chosen.figure, rows) if chosen.figure else b""
     except MultiresError as error:  # a table that is not finished
         figure, notes = b"", [*notes, str(error)]
-    return Table(f"Study {name}, {size}", chosen.about, command, list(headings), cells, notes, figure, chosen.caption)
+    return Table(f"Study {name}, {size}", chosen.about, command, list(headings), cells, notes, (), figure, chosen.caption)
 
 
 def _bench(content: dict[str, Any]) -> Table:
     headings, cells = terminal.bench_table(content["rows"])
     name = content["bench"]
-    notes = [f"{row['case']}: {row['value']:.2f}" for row in content["rows"] if "value" in row]
-    notes.append(f"Timed with {provenance.made(content)}")
-    return Table(f"Benchmark {name}", BENCHMARKS[name], f"multires bench {name}", headings, cells, notes)
+    values = tuple((row["case"], f"{row['value']:.2f}") for row in content["rows"] if "value" in row)
+    notes = [f"Timed with {provenance.made(content)}"]
+    return Table(f"Benchmark {name}", BENCHMARKS[name], f"multires bench {name}", headings, cells, notes, values)
