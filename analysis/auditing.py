@@ -17,7 +17,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,7 +97,8 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
     """
     started = time.perf_counter()
     args, kwargs = _arguments(model, inputs)
-    image = next((x for x in leaves((args, kwargs)) if isinstance(x, Tensor) and 3 <= x.ndim <= 5 and x.is_floating_point()), None)
+    images = [x for x in leaves((args, kwargs)) if isinstance(x, Tensor) and 3 <= x.ndim <= 5 and x.is_floating_point()]
+    image = max(images, key=lambda x: x.ndim, default=None)  # of as many axes the first: others may be tokens
     if image is None:
         raise MultiresError("inputs hold no image: pass a floating-point tensor of shape (batch, channel, *spatial) among them")
     if any(isinstance(x, Tensor) and x.is_meta for x in leaves((args, kwargs))):
@@ -107,7 +108,9 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
     notes: list[str] = []
     with _undisturbed():
         net = _copied(model)
-        found = _Pass(net, args, kwargs, measured=True)
+        ours = {id(tensor) for tensor in _tensors(net)}
+        strangers = [tensor for tensor in _tensors(model) if id(tensor) not in ours]
+        found = _Pass(net, args, kwargs, measured=True, strangers=strangers)
         sites = found.sites
         notes += found.unseen
         try:
@@ -137,6 +140,10 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
     return Audit(type(model).__name__, count, shapes, tuple(sites), tuple(notes), time.perf_counter() - started)
 
 
+def _tensors(net: nn.Module) -> Iterator[Tensor]:
+    return itertools.chain(net.parameters(), net.buffers())
+
+
 def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if not isinstance(model, nn.Module):
         raise MultiresError(f"audit of a {type(model).__name__}: pass a torch.nn.Module")
@@ -158,7 +165,9 @@ def _copied(model: nn.Module) -> nn.Module:
     # results that a module keeps, as weight normalisation by hooks and pruning do, are copied as values: torch copies no others
     held = (item for module in model.modules() for item in vars(module).values() if isinstance(item, Tensor) and not item.is_leaf)
     try:
-        return copy.deepcopy(model, {id(item): item.detach().clone() for item in held}).eval()
+        net = copy.deepcopy(model, {id(item): item.detach().clone() for item in held})
+        net.eval()  # which returns nothing where a module's own train() does not
+        return net
     except Exception as error:
         raise MultiresError(
             f"{type(model).__name__} cannot be copied, and only a copy is audited ({summary(error)}); give it a __deepcopy__"
@@ -190,6 +199,7 @@ class _Pass:
         measured: bool = False,
         keep: bool = False,
         like: list[Site] | None = None,
+        strangers: Iterable[Tensor] = (),
     ) -> None:
         self.measured, self.keep, self.like = measured, keep, like
         self.sites: list[Site] = []
@@ -199,7 +209,7 @@ class _Pass:
         self.unseen: list[str] = []
         args, kwargs = mapped(_cloned, args), mapped(_cloned, kwargs)
         torch.manual_seed(SEED)
-        with torch.no_grad(), Tracer(net, self.report) as tracer:
+        with torch.no_grad(), Tracer(net, self.report, strangers) as tracer:
             try:
                 self.output = _run_traced(net, args, kwargs)
             except MultiresError:
@@ -281,19 +291,24 @@ def redraw(net: nn.Module) -> str:
     the mean and standard deviation it had.
     """
     torch.manual_seed(REDRAWN)  # small seeds are those that networks are initialised with
-    left, without = 0, ""
+    left, without, failed = 0, "", ""
     with torch.no_grad():
         for name, module in net.named_modules():
             own = [p for p in module.parameters(recurse=False) if p.numel() and p.is_floating_point()]
             before = [p.clone() for p in own]
             if own and callable(getattr(module, "reset_parameters", None)):
-                module.reset_parameters()
+                try:
+                    module.reset_parameters()
+                except Exception as error:  # whatever the user's code raises
+                    failed = failed or f"; that of {type(module).__name__} {name!r} raised {summary(error)}"
+                    for p, old in zip(own, before, strict=True):
+                        p.copy_(old)
             for p, old in zip(own, before, strict=True):
                 if torch.equal(p, old) and old.numel() > 1 and (deviation := float(old.double().std())):
                     p.normal_(float(old.double().mean()), deviation)
                     left, without = left + 1, without or f"{type(module).__name__} {name!r}"
     drawn = f"; {left} that it leaves alone, the first in {without}, are normal, of their own mean and deviation" if left else ""
-    return f"random weights: by each module's reset_parameters{drawn}"
+    return f"random weights: by each module's reset_parameters{drawn}{failed}"
 
 
 def _finite(item: Any) -> Any:

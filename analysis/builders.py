@@ -102,7 +102,7 @@ def _module(where: str) -> ModuleType:
             path = Path(where)
             if not path.is_file():
                 raise MultiresError(f"{where}: no such file")
-            spec = importlib.util.spec_from_file_location(path.stem, path)
+            spec = importlib.util.spec_from_file_location(f"audited {path.stem}", path)  # no name that something else may have
             assert spec
             assert spec.loader
             module = importlib.util.module_from_spec(spec)

@@ -1,6 +1,9 @@
 """The calls of torch that change a grid, by name: those that resample by themselves, and those that may do so together."""
 
+from numbers import Integral
 from typing import Any
+
+import numpy as np
 
 from analysis.tape import CASTS, Value, leaves
 
@@ -10,27 +13,41 @@ RESAMPLERS = {
     "lp_pool": "power-average pooling",
     "fractional_max_pool": "fractional max pooling",
     "adaptive_avg_pool": "adaptive average pooling",
+    "_adaptive_avg_pool": "adaptive average pooling",
     "adaptive_max_pool": "adaptive max pooling",
     "conv": "strided convolution",
+    "convolution": "transposed convolution",
     "conv_transpose": "transposed convolution",
     "interpolate": "interpolation",
     "upsample": "interpolation",
     "upsample_nearest": "interpolation",
+    "upsample_nearest_exact": "interpolation",
+    "upsample_linear": "interpolation",
     "upsample_bilinear": "interpolation",
+    "upsample_trilinear": "interpolation",
+    "upsample_bicubic": "interpolation",
     "pixel_shuffle": "pixel shuffle",
     "pixel_unshuffle": "pixel unshuffle",
     "max_unpool": "max unpooling",
     "grid_sample": "grid sampling",
 }
-STRIDED = {"avg_pool": 2, "max_pool": 2, "lp_pool": 3, "conv": 3, "conv_transpose": 3}  # where the stride is among the arguments
+STRIDED = {
+    "avg_pool": 2,
+    "max_pool": 2,
+    "lp_pool": 3,
+    "conv": 3,
+    "convolution": 3,
+    "conv_transpose": 3,
+}  # where the stride is among the arguments
 # fmt: off
 PERMUTATIONS = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
 LAYOUT = PERMUTATIONS | CASTS | {
     "unflatten", "flatten", "view", "reshape", "view_as", "reshape_as", "contiguous", "clone", "squeeze", "unsqueeze", "get",
 }
 INDEXING = {
-    "getitem", "narrow", "select", "unbind", "chunk", "split", "tensor_split", "index_select", "pad", "roll", "cat", "concat",
-    "stack", "hstack", "vstack", "dstack", "hsplit", "vsplit", "gather", "take_along_dim", "unfold", "im2col", "as_strided",
+    "getitem", "slice", "narrow", "select", "unbind", "chunk", "split", "tensor_split", "index_select", "pad", "roll", "cat",
+    "concat", "stack", "hstack", "vstack", "dstack", "hsplit", "vsplit", "gather", "take_along_dim", "unfold", "im2col",
+    "as_strided",
 }
 PRODUCTS = {"matmul", "mm", "bmm", "linear", "einsum", "tensordot", "kron"}
 FOURIER = {"fft_" + name for name in (
@@ -47,9 +64,12 @@ ELEMENTWISE = {
 }
 POINTWISE = {  # functions of each value that are not linear, or of each and its norm
     "pow", "square", "sqrt", "rsqrt", "exp", "log", "abs", "clamp", "reciprocal", "rdiv", "relu", "leaky_relu", "elu", "gelu",
-    "silu", "mish", "sigmoid", "tanh", "softplus", "hardswish", "softmax",
+    "silu", "mish", "sigmoid", "tanh", "softplus", "hardswish", "softmax", "clip", "clamp_min", "clamp_max", "relu6", "hardtanh",
+    "hardsigmoid", "log1p", "expm1", "selu", "celu", "logsigmoid", "softsign", "sin", "cos",
 }
 ENDS = POINTWISE | {"pad"}
+SHUFFLES = {"pixel_shuffle", "pixel_unshuffle"}
+"""They resample by themselves, but what comes next may belong to it, as a mean over the cells that became channels does."""
 # fmt: on
 FOLLOWED = LAYOUT | INDEXING | SUMS | ELEMENTWISE | POINTWISE
 RANDOM = {"rand", "randn", "rand_like", "randn_like", "randint", "normal", "bernoulli", "uniform_", "normal_", "bernoulli_"}
@@ -66,7 +86,7 @@ def strided(family: str, args: Any, kwargs: Any) -> bool:
     stride = kwargs.get("stride", args[at] if len(args) > at else None)
     if stride is None and "pool" in family:
         stride = kwargs.get("kernel_size", args[at - 1] if len(args) >= at else 1)
-    return any(step > 1 for step in leaves(stride) if isinstance(step, int))
+    return any(np.any(np.asarray(step) > 1) for step in leaves(stride) if isinstance(step, Integral | np.ndarray))
 
 
 def kind_of(value: Value) -> str:
@@ -75,7 +95,8 @@ def kind_of(value: Value) -> str:
     for family in RESAMPLERS:
         if family in names:
             if family == "interpolate":
-                return f"interpolation ({value.kwargs.get('mode', value.args[3] if len(value.args) > 3 else 'nearest')})"
+                call = next(call for call in value.calls() if call.name == family)
+                return f"interpolation ({call.kwargs.get('mode', call.args[3] if len(call.args) > 3 else 'nearest')})"
             return RESAMPLERS[family]
     if names & FOURIER:
         return "Fourier transform"

@@ -6,7 +6,7 @@ is made of these alone) and which are functions of one activation (`analysis.tap
 
 import sys
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from analysis.calls import ELEMENTWISE, FACTORIES, POINTWISE, QUESTIONS, RANDOM
 from analysis.tape import SOURCE, Value, leaves, mapped
+from multires.errors import MultiresError
 
 NOT_THE_USERS = (str(Path(torch.__file__).parent), __file__, str(Path(__file__).with_name("sites.py")))
 
@@ -30,11 +31,12 @@ class Follower(TorchFunctionMode):
     """Follows activations through the forwards of `model`; a context manager that leaves the model as it was.
 
     `constants` has the tensors that are no activations, and whether they were learned; `pending` the function that each tensor
-    is of its activation.
+    is of its activation. No call may read `strangers`: what a copy was made of, and is not to touch.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, strangers: Iterable[Tensor] = ()) -> None:
         super().__init__()
+        self.strangers: Any = WeakIdKeyDictionary(dict.fromkeys(strangers, True))
         parameters = list(model.parameters())
         # where everything is frozen, freezing tells nothing about what was learned
         frozen = any(p.requires_grad for p in parameters)
@@ -66,7 +68,7 @@ class Follower(TorchFunctionMode):
         kwargs = kwargs or {}
         if not self.running:
             return func(*args, **kwargs)
-        name = getattr(func, "__name__", "").removesuffix(".default")  # as exported graphs call functions
+        name = getattr(getattr(func, "overloadpacket", func), "__name__", "")  # as exported graphs call functions
         name = "detach" if func == Tensor.data.__get__ else name  # type: ignore[attr-defined]
         name = name.strip("_") if name.startswith("__") else name.removesuffix("_with_indices")
         for tensor in tensors_of((args, kwargs)):
@@ -74,10 +76,15 @@ class Follower(TorchFunctionMode):
                 continue
             image = tensor.ndim > 2 and tensor.is_floating_point()
             where = f"{type(self.running[-1][1]).__name__} {self.running[-1][0]!r}"
+            if tensor in self.strangers:
+                raise MultiresError(
+                    f"{where}: a function, such as a lambda, holds weights of the model itself, of which a copy is audited;"
+                    " let it reach them through self"
+                )
             if tensor in self.made:
                 if image and name in ("numpy", "array", "tolist"):
                     self.unseen[f"{where}: an activation leaves torch ({name})"] = None
-            elif tensor.numel() <= FILTER:  # torch.from_numpy is not seen either
+            elif tensor.numel() <= FILTER or (not image and len(tensor) not in self.batches):  # nor is torch.from_numpy seen
                 self.constants[tensor] = tensor.requires_grad
             elif image and len(tensor) in self.batches:
                 self.unseen[f"{where}: {name} reads what no call of torch was seen to make"] = None
@@ -161,7 +168,7 @@ class Follower(TorchFunctionMode):
         sources = self.sources(tensors)
         if len(sources) != 1 or not sources[0].is_floating_point():
             return False
-        if name in POINTWISE and (kwargs.get("inplace") or True in args[1:]):
+        if name in POINTWISE and (kwargs.get("inplace") or any(item is True for item in args[1:])):
             return False
         of_channels = name == "pad" and len(args) > 1 and len(args[1]) > 2 * (tensors[0].ndim - 2)
         if of_channels and tensors[0] not in self.pending:  # else they may lie elsewhere by now

@@ -13,7 +13,7 @@ like a resampling by chance.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from analysis.calls import (
     LAYOUT,
     PERMUTATIONS,
     RESAMPLERS,
+    SHUFFLES,
     STRIDED,
     kind_of,
     strided,
@@ -65,8 +66,8 @@ class Tracer(Follower):
     A context manager; the model is left as it was.
     """
 
-    def __init__(self, model: nn.Module, report: Callable[[Found], None]) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, report: Callable[[Found], None], strangers: Iterable[Tensor] = ()) -> None:
+        super().__init__(model, strangers)
         self.report = report
         self.smoothed: Any = WeakIdKeyDictionary()  # by a fixed filter that steps by one cell: a slicing may complete it
 
@@ -74,10 +75,16 @@ class Tracer(Follower):
         """Make the call, and follow what it returns."""
         tensors = list(tensors_of((args, kwargs)))
         family = name[:-2] if name[-2:] in ("1d", "2d", "3d") else name
+        if name == "convolution" and not args[6]:  # as graphs that are decomposed call both
+            family = "conv"
+        if family in SHUFFLES and self.one_source(name, tensors, args, kwargs):
+            self.settle(name, tensors)
+            return self.follow(name, func, args, kwargs, tensors)
         if family in RESAMPLERS:
             return self.resample(name, family, func, args, kwargs, tensors)
         if name in ENDS:
             self.settle(name, tensors)
+            self.part(tensors if name != "pad" else [])
         if name == "pad":
             self.begin(tensors)
         if name in FOLLOWED and self.one_source(name, tensors, args, kwargs):
@@ -86,7 +93,7 @@ class Tracer(Follower):
 
     def resample(self, name: str, family: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         """Make a call of a function that may resample: a site at once, unless what comes next decides its shape."""
-        x = tensors[0]
+        x = args[0] if args else kwargs.get("input", tensors[0])
         if f"{family}{x.ndim - 1}d" == name:  # one image, without a batch
             return self.unbatched(func, args, kwargs)
         self.begin([x])
@@ -100,17 +107,16 @@ class Tracer(Follower):
         smoothed = self.smoothed.get(x if before is None else before.source)
         if smoothed is not None and family == "conv":  # a pooling is complete by itself
             self.pending[x] = before = smoothed if before is None else before.of(smoothed)
-        self.close(tensors[1:])
+        self.close([tensor for tensor in tensors if tensor is not x])
         source = x if before is None else before.source
-        # with indices, what is pooled comes first
-        several = bool(kwargs.get("return_indices", False)) or getattr(func, "__name__", "").endswith("_with_indices")
+        result = func(*args, **kwargs)
+        several = isinstance(result, tuple | list)  # with indices, what is pooled comes first
         value = self.value(family, func, args, kwargs, source, several) if x not in self.constants else None
         alone = value
         if before is not None:
             del self.pending[x]
             alone = self.value(family, func, args, kwargs, x, several)
             self.pending[x] = before
-        result = func(*args, **kwargs)
         y = next(tensors_of(result))
         self.pending.pop(x, None)
         self.known(family, result, tensors)
@@ -123,7 +129,7 @@ class Tracer(Follower):
             if padded and _comparable(source.shape, y.shape):
                 self.found(value, y)
             elif before is not None and x.shape[0] != source.shape[0]:  # a view back to the batch is to come
-                self.pending[y] = value
+                self.pending[y] = replace(value, alone=alone, shape=tuple(y.shape))
             elif _comparable(x.shape, y.shape):
                 self.found(alone, y)
         return result
@@ -132,10 +138,33 @@ class Tracer(Follower):
         """What only chose channels or moved cells so far is an activation of its own for a call that changes the grid."""
         for tensor in tensors:
             value = self.pending.get(tensor)
-            if value is None or value.source.shape[0] != tensor.shape[0] or value.source.shape[2:] != tensor.shape[2:]:
+            if value is None or value.source.shape[0] != tensor.shape[0]:
                 continue
-            if {call.name for call in value.calls()} <= LAYOUT | INDEXING:
+            names = {call.name for call in value.calls()}
+            if value.source.shape[2:] == tensor.shape[2:] and names <= LAYOUT | INDEXING:
                 del self.pending[tensor]
+            elif names <= LAYOUT:  # channels that lay last, or tokens
+                with torch._C.DisableTorchFunction():
+                    self.site(value, tensor)
+                del self.pending[tensor]
+
+    def part(self, tensors: list[Tensor]) -> None:
+        """A function of what was resampled as another batch follows, and no view back to the batch it came from."""
+        with torch._C.DisableTorchFunction():
+            for tensor in tensors:
+                value = self.pending.get(tensor)
+                if value is not None and self.alone(value):
+                    del self.pending[tensor]
+
+    def alone(self, value: Value) -> bool:
+        """Report the resampling in a value as one of what it was given, where that was another batch than the source's."""
+        for call in value.calls():
+            if call.alone is not None:
+                with torch.no_grad():
+                    output = Operator(call.alone, call.shape)(call.alone.source.double())
+                self.found(call.alone, output.to(call.alone.source.dtype))
+                return True
+        return False
 
     def unbatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The call on a batch of one."""
@@ -180,7 +209,7 @@ class Tracer(Follower):
 
     def end(self, value: Value, output: Tensor) -> None:
         """Report a followed value, or what it was before its layout changed or its axes were gathered, if it is a resampling."""
-        done = self.site(value, output)
+        done = self.site(value, output) or self.alone(value)
         while not done and (value.name in LAYOUT or len(value.shape) != value.source.ndim):
             inner = [item for item in leaves((value.args, value.kwargs)) if isinstance(item, Value)]
             if len(inner) != 1:

@@ -42,6 +42,8 @@ class Value:
     """Whether a parameter that is trained takes part, in this call or in one before it."""
     shape: tuple[int, ...] = ()
     """The result's, where it is followed."""
+    alone: "Value | None" = None
+    """The call as a function of what it was given, where that is an image of another batch than the source."""
 
     def calls(self) -> Iterator["Value"]:
         """This call and those before it, each once, the last first."""

@@ -66,7 +66,8 @@ def _steps(axes: Axes, found: Audit) -> None:
     shown = [name for name in COLORS if any(_class(site) == name for site in found.sites)]
     for name in shown:
         axes.plot([], [], STROKES[COLORS[name]], color=COLORS[name], lw=2, label=name)
-    axes.legend(loc="lower left", ncols=2)
+    if shown:
+        axes.legend(loc="lower left", ncols=2)
 
 
 def _side(sides: tuple[int, ...]) -> float:
