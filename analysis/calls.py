@@ -67,6 +67,7 @@ POINTWISE = {  # functions of each value that are not linear, or of each and its
     "silu", "mish", "sigmoid", "tanh", "softplus", "hardswish", "softmax", "clip", "clamp_min", "clamp_max", "relu6", "hardtanh",
     "hardsigmoid", "log1p", "expm1", "selu", "celu", "logsigmoid", "softsign", "sin", "cos",
 }
+NORMS = LAYOUT | ELEMENTWISE | POINTWISE | {"mean", "sum", "var", "std", "norm", "linalg_vector_norm"}
 ENDS = POINTWISE | {"pad"}
 SHUFFLES = {"pixel_shuffle", "pixel_unshuffle"}
 """They resample by themselves, but what comes next may belong to it, as a mean over the cells that became channels does."""

@@ -26,6 +26,7 @@ from analysis.calls import (
     FOLLOWED,
     INDEXING,
     LAYOUT,
+    NORMS,
     PERMUTATIONS,
     RESAMPLERS,
     SHUFFLES,
@@ -86,7 +87,7 @@ class Tracer(Follower):
             self.settle(name, tensors)
             self.part(tensors if name != "pad" else [])
         if name == "pad":
-            self.begin(tensors)
+            self.begin(tensors, padding=True)
         if name in FOLLOWED and self.one_source(name, tensors, args, kwargs):
             return self.follow(name, func, args, kwargs, tensors)
         return self.other(name, func, args, kwargs, tensors)
@@ -134,14 +135,15 @@ class Tracer(Follower):
                 self.found(alone, y)
         return result
 
-    def begin(self, tensors: list[Tensor]) -> None:
-        """What only chose channels or moved cells so far is an activation of its own for a call that changes the grid."""
+    def begin(self, tensors: list[Tensor], padding: bool = False) -> None:
+        """What only chose channels, moved cells or normalised them is an activation of its own for a call that changes the grid."""
         for tensor in tensors:
             value = self.pending.get(tensor)
             if value is None or value.source.shape[0] != tensor.shape[0]:
                 continue
             names = {call.name for call in value.calls()}
-            if value.source.shape[2:] == tensor.shape[2:] and names <= LAYOUT | INDEXING:
+            own = names <= LAYOUT | INDEXING or (padding and names <= NORMS)
+            if value.source.shape[2:] == tensor.shape[2:] and own:
                 del self.pending[tensor]
             elif names <= LAYOUT:  # channels that lay last, or tokens
                 with torch._C.DisableTorchFunction():

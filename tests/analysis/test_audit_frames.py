@@ -40,10 +40,18 @@ def test_frames_that_a_layer_reads_are_images() -> None:
     assert [site.verdict for site in found.sites] == ["Haar projection, exact", "Haar embedding, exact"]
 
 
-def test_channels_that_lay_last_before_a_padding_are_no_side() -> None:
+class RootMeanSquare(nn.Module):
+    """A norm of channels that lie last, written out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(4), RootMeanSquare()])
+def test_channels_that_lay_last_before_a_padding_are_no_side(norm: nn.Module) -> None:
     net = Apply(
         lambda net, x: net.conv(net.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)),
-        norm=nn.LayerNorm(4),
+        norm=norm,
         conv=nn.Conv2d(4, 4, 3, 2, 1, padding_mode="reflect"),
     )
     site = only(audit(net, FOUR))
