@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis import sheets
+from analysis.resolution_line import write
 from analysis.trainee import COPIES, Trainee
 from multires import bounds, data, training
 from multires.errors import MultiresError
@@ -138,16 +140,29 @@ def name(run: HVAERun) -> str:
 
 
 def command(run: HVAERun) -> str:
-    """The command that trains the run: its preset, and the options of data and training in which it differs."""
-    for preset, known in HVAE_PRESETS.items():
-        model = replace(known.model, channels=run.model.channels, border=run.model.border)
-        if model.spelled_out == run.model.spelled_out:
-            pairs = ((run, known), (run.training, known.training))
-            other = [(field, getattr(mine, field)) for mine, theirs in pairs for field in _differing(mine, theirs)]
-            options = "".join(f" --{field.replace('_', '-')} {value}" for field, value in other)
-            return f"multires train hvae {preset}{options}"
-    return "multires train hvae, with the settings that are listed under run"
+    """The shortest command that trains the run: a preset, and the options in which the run differs."""
+    return min((" ".join([f"multires train hvae {name}", *_options(run, known)]) for name, known in HVAE_PRESETS.items()), key=len)
+
+
+def _options(run: HVAERun, known: HVAERun) -> list[str]:
+    # what comes from the data: channels always, a border where the data are a set with a name
+    model = replace(
+        known.model, channels=run.model.channels, border=run.model.border if run.data == known.data else known.model.border
+    )
+    pairs: list[tuple[object, object]] = [(run, known), (run.training, known.training)]
+    if model.spelled_out != run.model.spelled_out:
+        pairs.append((run.model, model))
+    return [_option(field, getattr(mine, field)) for mine, theirs in pairs for field in _differing(mine, theirs)]
 
 
 def _differing(mine: object, theirs: object) -> list[str]:
     return [field for field, value in vars(mine).items() if field not in ("model", "training") and value != getattr(theirs, field)]
+
+
+def _option(field: str, value: object) -> str:
+    flag = field.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    if isinstance(value, tuple):
+        return f"--{flag} {' '.join(shlex.quote(write(resolution)) for resolution in value)}"
+    return f"--{flag} {shlex.quote(str(value))}"

@@ -84,14 +84,20 @@ def trainee(run: Run, directory: Path) -> Trainee:
 def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[training.Record]:
     """Train the run of a folder from where it is, and write the averaged weights and their card at its end."""
     _require_writable(directory)
-    it = trainee(run, directory)
     first = training.processes().is_main_process
+    with contextlib.ExitStack() as stack:
+        if first:
+            stack.enter_context(files.held(directory / CONFIG, "another process trains there; wait for it, or stop it first"))
+        yield from _trained(run, directory, tensorboard, first)
+
+
+def _trained(run: Run, directory: Path, tensorboard: bool, first: bool) -> Iterator[training.Record]:
+    it = trainee(run, directory)
     told = files.read_json(directory / CONFIG)  # as it was written: a field that was added later, with a default, changes nothing
     identity = json.dumps({name: value for name, value in told.items() if name != "kind"}, sort_keys=True)
     for record in training.fit(it.model, it.loss, it.batches, run.training, directory, it.evaluate, tensorboard, identity):
         if isinstance(record, training.Started) and first and record.step < run.training.steps:
-            with (directory / SOURCES).open("a") as file:
-                file.write(json.dumps({"step": record.step, "commit": commit()}) + "\n")
+            files.append_json(directory / SOURCES, {"step": record.step, "commit": commit()})
         if isinstance(record, training.Finished) and first:
             about = card(run, record, sources(directory)) | it.describe(record.model)
             checkpoints.write_weights(directory / WEIGHTS, record.model, about)

@@ -67,7 +67,10 @@ def figure(hvae: HVAE, images: Tensor, course: History) -> Figure:
         parts[name].set_title(title)
         parts[name].set_axis_off()
     axes = parts["curve"]
-    course = {name: [[step, value] for step, value in points if abs(value) < MOST] for name, points in course.items()}
+    course = {
+        name: [[step, value] for step, value in points if value is not None and abs(value) < MOST]
+        for name, points in course.items()
+    }
     for name, colour, label in (("training", BLUE, "training"), ("test", ORANGE, "test, averaged weights")):
         if course.get(name):
             axes.plot(*zip(*course[name], strict=True), color=colour, marker="o" if name == "test" else "", label=label)

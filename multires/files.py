@@ -1,12 +1,20 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import json
+import math
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from multires.errors import MultiresError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def exists(path: Path) -> bool:
@@ -50,9 +58,35 @@ def write(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def held(path: Path, why: str) -> Iterator[None]:
+    """Hold a file for this process alone, where the system knows of such; raises MultiresError while another one does."""
+    with path.open() as stream:
+        if fcntl is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MultiresError(f"{path.parent}: {why}") from None
+            except OSError:  # a file system without locks
+                pass
+        yield
+
+
 def write_json(path: Path, values: Any) -> None:
     """Write plain values as indented JSON, floats at full precision."""
     write(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def append_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Append a line of JSON, with null for numbers that are not finite, which JSON has none of."""
+    line = json.dumps(
+        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+    )
+    try:
+        with path.open("a") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise MultiresError(f"{path}: cannot be written ({error.strerror}); make room, then go on") from None
 
 
 def read_json(path: Path) -> Any:

@@ -9,10 +9,11 @@ Source: arXiv 2301.08187, section 4 (HVAEs as two-step forward Euler); arXiv 201
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -190,8 +191,8 @@ class HVAE(nn.Module):
             shapes = [(count, self.config.width_at(r), r.size, r.size) for r in self.config.resolutions]
             if (found := [tuple(activation.shape) for activation in activations]) != shapes:
                 raise MultiresError(f"activations of shapes {found}: for {count} images this HVAE's encoder gives {shapes}")
-        each = torch.as_tensor(temperature, dtype=torch.float64, device="cpu").tolist()
-        temperatures: list[float] = each if isinstance(each, list) else [each] * n
+        each: Any = temperature.tolist() if isinstance(temperature, Tensor) else temperature
+        temperatures = [float(t) for t in each] if isinstance(each, Iterable) else [float(each)] * n
         if len(latents) > n or len(temperatures) != n or (noise is not None and len(noise) != n):
             raise MultiresError(
                 f"{len(latents)} latents, {n if noise is None else len(noise)} noises, {len(temperatures)} temperatures:"

@@ -20,7 +20,7 @@ from types import FrameType
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import parse_flag_from_env, set_seed
+from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env, set_seed
 from torch import Tensor, nn
 
 from multires import files, memory
@@ -138,8 +138,7 @@ class _Log:
     def __call__(self, record: Record) -> Record:
         if self.writes:
             fields = {name: value for name, value in vars(record).items() if name != "model"}
-            with self.path.open("a") as file:
-                file.write(json.dumps({"record": type(record).__name__.lower(), **fields}) + "\n")
+            files.append_json(self.path, {"record": type(record).__name__.lower(), **fields})
         return record
 
 
@@ -184,7 +183,12 @@ def fit(
     Raises MultiresError where the batch cannot be shared evenly, where the loss takes gradients away or is no longer finite, with
     the module in which numbers first are not, and where more updates in a row than `config.skip_limit` are left out.
     """
-    accelerator = Accelerator(cpu=_cpu_only(), log_with="tensorboard" if tensorboard else None, project_dir=directory)
+    accelerator = Accelerator(
+        cpu=_cpu_only(),
+        log_with="tensorboard" if tensorboard else None,
+        project_dir=directory,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # else the launcher's would divide each gradient
+    )
     if config.batch % accelerator.num_processes:
         raise MultiresError(
             f"batch = {config.batch}: {accelerator.num_processes} processes share it evenly, so it must be a multiple of that"
@@ -209,7 +213,8 @@ def fit(
             value, norm, details = _update(state, loss, batch, config)
             state.step += 1
             stopping = interrupt.came  # once a step: a Ctrl-C that comes after this is kept for the next, which saves
-            saving = state.step % config.save_every == 0 or state.step == config.steps or stopping
+            regular = state.step % config.save_every == 0 or state.step == config.steps
+            saving = regular or stopping
             if saving or state.step % config.log_every == 0:
                 mean = float(accelerator.reduce(value, "mean"))
                 seconds = perf_counter() - start
@@ -218,7 +223,7 @@ def fit(
                 yield log(Step(state.step, mean, rate, norm, seconds, state.skipped, means))
             state.seconds += perf_counter() - start
             if saving:
-                if evaluate and not stopping:
+                if evaluate and regular:
                     state.ema.module.eval()
                     yield log(Evaluated(state.step, evaluate(state.ema.module)))
                 yield log(Saved(state.step, str(state.save(directory / CHECKPOINTS))))

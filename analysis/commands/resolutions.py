@@ -1,12 +1,10 @@
 """How the resolutions of an HVAE are written on a command line: size=32,steps=1 size=16,steps=3,shared=true."""
 
-import json
 from typing import Any, get_args
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from multires import plain
-from multires.errors import MultiresError
+from analysis.resolution_line import read, write
 from multires.hvae_configs import Resolution
 
 Resolutions = tuple[Resolution, ...]
@@ -24,25 +22,3 @@ def _rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda value: [write(resolution) for resolution in value],
     )
-
-
-def read(item: str) -> Resolution:
-    """A resolution from NAME=VALUE,...; raises MultiresError for a name or value that has no place in one."""
-    values = {}
-    for part in item.split(","):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise MultiresError(f"--resolutions {item}: expected NAME=VALUE,..., for example size=32,steps=2")
-        if name in values:
-            raise MultiresError(f"--resolutions {item}: {name} is named twice; a blank is between resolutions: size=8 size=4")
-        try:
-            values[name] = value if name == "group" else json.loads(value)  # a name, also where it looks like a number
-        except ValueError:
-            values[name] = value
-    return plain.from_json(Resolution, values, f"--resolutions {item}")
-
-
-def write(resolution: Resolution) -> str:
-    """The text that `read` reads back."""
-    fields = {name: value for name, value in plain.to_json(resolution).items() if value is not None}
-    return ",".join(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())

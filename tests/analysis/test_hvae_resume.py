@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from analysis import runs
-from multires import pretrained
-from multires.training import Finished, Record
+from multires import files, pretrained
+from multires.training import Finished, Record, Step
 from tests.analysis.tiny_hvae import call, go
 
 
@@ -167,3 +167,36 @@ def test_what_cannot_be_resumed_is_one_line_and_nothing_is_lost(
     assert re.search(says, error)
     assert error.count("\n") == 1
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_two_processes_do_not_train_one_run(
+    trained: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    with files.held(folder / runs.CONFIG, ""):
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        assert call("train", "hvae", "digits", "--resume", str(folder)) == 2
+    assert capsys.readouterr().err == f"multires: {folder}: another process trains there; wait for it, or stop it first\n"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert call("train", "hvae", "digits", "--resume", str(folder)) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, a file that is always full, is Linux's")
+def test_a_full_disk_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "SOURCES", "/dev/full")
+    monkeypatch.setattr(runs, "FILES", ())
+    assert call("train", "hvae", "digits", "--steps", "2", "--out", str(tmp_path / "run")) == 2
+    assert (
+        capsys.readouterr().err.splitlines()[-1]
+        == "multires: /dev/full: cannot be written (No space left on device); make room, then go on"
+    )
+
+
+def test_what_a_launcher_says_of_gradients_changes_none(
+    trained: tuple[Path, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    records = go(tmp_path / "run", until=3)
+    norms = [[each.gradient_norm for each in of if isinstance(each, Step)][:3] for of in (records, trained[1])]
+    assert norms[0] == norms[1]

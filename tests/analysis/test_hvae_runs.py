@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from analysis import hvae_runs, runs, sheets
-from analysis.commands.resolutions import read, write
+from analysis import cli, hvae_runs, runs, sheets
+from analysis.commands.train import Train
+from analysis.resolution_line import read, write
 from multires import bounds, pretrained
 from multires.data import Images
 from multires.hvae import HVAE
-from multires.hvae_configs import HVAE_PRESETS, Resolution
+from multires.hvae_configs import HVAE_PRESETS, HVAERun, Resolution
 from multires.training import Evaluated, Record, Saved, Step
 from tests.analysis.tiny_hvae import TINY, call, go, losses
 
@@ -226,6 +228,20 @@ def test_nats_are_free_in_the_first_tenth_and_the_course_is_the_elbo_all_the_sam
     assert [value for _, value in sheets.history(tmp_path / "log.jsonl")["training"]] == pytest.approx(elbos)
 
 
+def test_cards_are_of_all_test_images_and_of_their_pixels_inside_the_border(tmp_path: Path) -> None:
+    count = 5200
+    np.save(tmp_path / "many.npy", np.random.default_rng(0).integers(0, 256, (count, 4, 4)) / 255)
+    model = replace(TINY.model, resolutions=(Resolution(4, 0, 1), Resolution(1)), border=1)
+    training = replace(TINY.training, steps=2, save_every=2)
+    go(tmp_path / "run", replace(TINY, data=str(tmp_path / "many.npy"), model=model, training=training))
+    trained = pretrained.card(tmp_path / "run")
+    assert call("evaluate", str(tmp_path / "run"), "--draws", "0", "--json", str(tmp_path / "card.json")) == 0
+    for card in (trained, json.loads((tmp_path / "card.json").read_text())):
+        assert card["test_images"] == len(hvae_runs.held_out(runs.read(tmp_path / "run"))) > hvae_runs.TEST_IMAGES  # type: ignore[arg-type]
+        elbo = card["elbo"]
+        assert elbo["bits_per_dimension"] == pytest.approx(-elbo["nats"] / (2 * 2 * math.log(2)))
+
+
 def test_presets_know_their_commands() -> None:
     for name, run in HVAE_PRESETS.items():
         assert hvae_runs.command(
@@ -236,9 +252,28 @@ def test_presets_know_their_commands() -> None:
     assert hvae_runs.command(longer) == "multires train hvae mnist --free-nats 0.0 --steps 300000 --skip-above None"
     assert hvae_runs.command(replace(HVAE_PRESETS["natural"], data="faces")) == "multires train hvae natural --data faces"
     other = replace(mnist, model=replace(mnist.model, width=64))
-    assert hvae_runs.command(other) == "multires train hvae, with the settings that are listed under run"
+    assert hvae_runs.command(other) == "multires train hvae mnist --width 64"
     assert hvae_runs.name(HVAE_PRESETS["mnist-shared"]) == "mnist-shared"
     assert hvae_runs.name(replace(HVAE_PRESETS["natural"], data="/some/where/faces.npy")) == "faces"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        replace(TINY, data="my pictures/it's a face.npy", model=replace(TINY.model, border=2)),
+        replace(
+            TINY, binarise="threshold", model=replace(TINY.model, likelihood="bernoulli", cell_bottleneck=0.25, time_input=True)
+        ),
+        replace(
+            HVAE_PRESETS["mnist"], model=replace(HVAE_PRESETS["mnist"].model, resolutions=(Resolution(32, 2, 3, 8, group="a b"),))
+        ),
+        replace(TINY, training=replace(TINY.training, skip_above=None, learning_rate=3e-4)),
+    ],
+)
+def test_the_command_of_a_run_means_that_run(run: HVAERun) -> None:
+    parsed = cli.parse(shlex.split(hvae_runs.command(run))[1:])
+    assert isinstance(parsed, Train)
+    assert parsed.network.preset == run
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The blocks of a cell against convolutions written out, whichever way they are computed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -23,6 +25,16 @@ def test_a_bottleneck_is_four_convolutions_after_gelu(size: int) -> None:
     assert torch.allclose(block(x[:, :2], x[:, 2:]), block(x), rtol=1e-12, atol=1e-14)
     for h in (0.0, 0.3):
         assert torch.allclose(block.c1(x, h=h), block.c1(x) - (1 - h) * block.c1.bias[:, None, None])  # type: ignore[index]
+
+
+def test_blocks_of_cells_may_be_of_another_width_than_the_encoders() -> None:
+    config = replace(HVAE_PRESETS["digits"].model, cell_bottleneck=0.25)
+    hvae = HVAE(config)
+    inner = int(config.width * 0.25)
+    assert {block.c2.weight.shape[:2] for cell in hvae.cells for block in (cell.prior, cell.posterior, cell.residual)} == {
+        (inner, inner)
+    }
+    assert {block.c2.weight.shape[0] for block in hvae.encoder.blocks} == {int(config.width * config.bottleneck)}
 
 
 @pytest.mark.parametrize("batch", [2, cells.MANY // 256])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from analysis.commands.resolutions import read, write
+from analysis.resolution_line import read, write
 from multires import plain
 from multires.configs import TrainingConfig
 from multires.errors import MultiresError

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed or damaged: they go on bit for bit, or say in one line why not."""
 
+import contextlib
 import json
 import os
 import random
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from multires import checkpoints
 from multires.errors import MultiresError
-from multires.training import Evaluated, Finished, Record, Saved, Started, Step, Stopped, fit
+from multires.training import Batches, Evaluated, Finished, Record, Saved, Started, Step, Stopped, fit
 from tests.multires.trained import CONFIG, assert_same, batches, lines, loss, net, run, weights
 
 
@@ -33,6 +34,19 @@ def test_an_abandoned_run_goes_on_bit_for_bit(stop: int, tied: bool, tmp_path: P
     assert resumed[0].step == max(0, (stop - 1) // 5 * 4)
     assert_same(weights(resumed), whole)
     assert lines(tmp_path / "half") == lines(tmp_path / "whole")
+
+
+def test_the_seconds_of_both_parts_count(tmp_path: Path) -> None:
+    half = run(tmp_path)
+    for _ in range(6):
+        last = next(half)
+    assert isinstance(last, Saved)
+    half.close()
+    place = Path(last.path) / "state.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"seconds": 1000.0}))
+    (*_, finished) = run(tmp_path)
+    assert isinstance(finished, Finished)
+    assert finished.seconds > 1000
 
 
 def test_a_finished_run_gives_its_weights_again(tmp_path: Path) -> None:
@@ -75,6 +89,29 @@ def test_ctrl_c_while_a_record_is_written_is_never_said_to_be_saved_before_it_is
     (*_, last) = checkpoints.steps(tmp_path / "checkpoints")
     assert f"stopped after step {last} of 12, saved in {tmp_path}" == str(stopped.value)
     assert_same(weights(list(run(tmp_path))), weights(list(run(tmp_path / "whole"))))
+
+
+@pytest.mark.parametrize("step", [3, 11])
+def test_ctrl_c_at_a_step_that_is_evaluated_leaves_no_evaluation_out(tmp_path: Path, step: int) -> None:
+    """The last step is one: what is evaluated there is what the finished run says of its weights."""
+
+    def interrupted(number: int) -> tuple[Tensor, ...]:
+        if number == step:
+            signal.raise_signal(signal.SIGINT)
+        return batches(number)
+
+    def evaluated(folder: Path, batches: Batches) -> list[Evaluated]:
+        found = []
+        with contextlib.suppress(Stopped):
+            for record in fit(net(), loss, batches, CONFIG, folder, evaluate=lambda model: float(model.first.weight.detach().sum())):
+                found += [record] if isinstance(record, Evaluated) else []
+        return found
+
+    there = evaluated(tmp_path / "half", interrupted)
+    assert there[-1].step == step + 1
+    assert there + (evaluated(tmp_path / "half", batches) if step + 1 < CONFIG.steps else []) == evaluated(
+        tmp_path / "whole", batches
+    )
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
