@@ -131,6 +131,14 @@ def test_a_page_without_scripts_shows_everything(tmp_path: Path, browser: Browse
         assert not it.page.locator(".tools:visible").count()
 
 
+def test_a_control_that_passes_is_not_said_to_exceed_its_floor(tmp_path: Path, browser: Browser) -> None:
+    passing = Evidence(SHOWN.checks, [Control("broken", 1e-4, 1e-3)])
+    (tmp_path / "page.html").write_text(page(run_of(result("A2"), result("B5", passing)), tmp_path))
+    with opened(browser, tmp_path / "page.html") as it:
+        said = [it.page.locator(f"#row-{id} td.n").all_inner_texts() for id in ("A2", "B5")]
+    assert said == [["1.0e-16", "≤ 1.0e-13", "0.5 > 1.0e-03"], ["1.0e-16", "≤ 1.0e-13", "1.0e-04 not > 1.0e-03"]]
+
+
 def test_on_paper_there_is_nothing_to_click_and_nothing_is_hidden(tmp_path: Path, browser: Browser) -> None:
     (tmp_path / "page.html").write_text(page(run_of(result("A2"), result("B5")), tmp_path))
     with opened(browser, tmp_path / "page.html") as it:

@@ -103,7 +103,9 @@ def test_ctrl_c_at_a_step_that_is_evaluated_leaves_no_evaluation_out(tmp_path: P
     def evaluated(folder: Path, batches: Batches) -> list[Evaluated]:
         found = []
         with contextlib.suppress(Stopped):
-            for record in fit(net(), loss, batches, CONFIG, folder, evaluate=lambda model: float(model.first.weight.detach().sum())):
+            for record in fit(
+                net(), loss, batches, CONFIG, folder, evaluate=lambda model: float(model.first.weight.detach().sum())
+            ):
                 found += [record] if isinstance(record, Evaluated) else []
         return found
 
