@@ -31,15 +31,9 @@ RESAMPLERS = {
     "max_unpool": "max unpooling",
     "grid_sample": "grid sampling",
 }
-STRIDED = {
-    "avg_pool": 2,
-    "max_pool": 2,
-    "lp_pool": 3,
-    "conv": 3,
-    "convolution": 3,
-    "conv_transpose": 3,
-}  # where the stride is among the arguments
 # fmt: off
+STRIDED = {"avg_pool": 2, "max_pool": 2, "lp_pool": 3, "conv": 3, "convolution": 3, "conv_transpose": 3}
+"""Where the stride is among the arguments."""
 PERMUTATIONS = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
 LAYOUT = PERMUTATIONS | CASTS | {
     "unflatten", "flatten", "view", "reshape", "view_as", "reshape_as", "contiguous", "clone", "squeeze", "unsqueeze", "get",
