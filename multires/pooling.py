@@ -30,6 +30,8 @@ def average(x: Tensor, levels: int = 1) -> Tensor:
     d = require_levels(x, levels)
     if d == 2 and levels == 1 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return functional.avg_pool2d(x, 2)  # several times faster where channels lie last in memory, as slow as a copy elsewhere
+    if x.dtype == torch.float16:
+        return average(x.float(), levels).half()  # in which the sum of two numbers beyond 32,752 is infinite
     for axis in range(2, 2 + d):  # the last, contiguous axis comes last: it is the slow one, and has the least left to do
         blocks = x.unflatten(axis, (-1, 2**levels))
         # torch reduces an axis of length 2 about eight times slower than it adds two slices

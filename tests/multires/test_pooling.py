@@ -49,6 +49,13 @@ def test_average_is_the_mean_of_siblings_within_its_rounding_bound(one: list[Ten
     assert (np.abs(average(x).double().numpy() - blocks(x, 1)) <= bound).all()
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_halves_whose_sum_would_be_infinite_have_a_mean(layout: torch.memory_format, levels: int) -> None:
+    x = torch.full((2, 3, 4, 4), 6e4, dtype=torch.float16).contiguous(memory_format=layout)
+    assert torch.equal(average(x, levels), x[..., :: 2**levels, :: 2**levels])
+
+
 @pytest.mark.claim("B8")
 @given(fields(coarsest=2), st.integers(0, 2))
 def test_average_over_levels_is_the_mean_of_blocks_within_its_rounding_bound(one: list[Tensor], levels: int) -> None:
