@@ -98,13 +98,12 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
     started = time.perf_counter()
     args, kwargs = _arguments(model, inputs)
     images = [x for x in leaves((args, kwargs)) if isinstance(x, Tensor) and 3 <= x.ndim <= 5 and x.is_floating_point()]
-    image = max(images, key=lambda x: x.ndim, default=None)  # of as many axes the first: others may be tokens
-    if image is None:
+    if not images:
         raise MultiresError("inputs hold no image: pass a floating-point tensor of shape (batch, channel, *spatial) among them")
     if any(isinstance(x, Tensor) and x.is_meta for x in leaves((args, kwargs))):
         raise MultiresError("inputs are on the meta device, where tensors hold no values: pass them on the model's device")
-    if not image.numel():
-        raise MultiresError(f"inputs of shape {tuple(image.shape)} are empty: pass one image or more")
+    if empty := [x for x in images if not x.numel()]:
+        raise MultiresError(f"inputs of shape {tuple(empty[0].shape)} are empty: pass one image or more")
     notes: list[str] = []
     with _undisturbed():
         net = _copied(model)
@@ -113,6 +112,8 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
         found = _Pass(net, args, kwargs, measured=True, strangers=strangers)
         sites = found.sites
         notes += found.unseen
+        axes = len(sites[0].before) + 2 if sites else 0
+        image = next((x for x in images if x.ndim == axes), images[0])  # others may be tokens
         try:
             survivals = passage.survival(lambda a, k: _Pass(net, a, k, keep=True).outputs, args, kwargs, image, sites, notes)
         except MultiresError as error:  # a model that is tied to its batch, or to what it was given

@@ -31,12 +31,12 @@ class Follower(TorchFunctionMode):
     """Follows activations through the forwards of `model`; a context manager that leaves the model as it was.
 
     `constants` has the tensors that are no activations, and whether they were learned; `pending` the function that each tensor
-    is of its activation. No call may read `strangers`: what a copy was made of, and is not to touch.
+    is of its activation. `strangers` are tensors of what was copied, and whether they are weights: no activation may meet these.
     """
 
     def __init__(self, model: nn.Module, strangers: Iterable[Tensor] = ()) -> None:
         super().__init__()
-        self.strangers: Any = WeakIdKeyDictionary(dict.fromkeys(strangers, True))
+        self.strangers: Any = WeakIdKeyDictionary({tensor: isinstance(tensor, nn.Parameter) for tensor in strangers})
         parameters = list(model.parameters())
         # where everything is frozen, freezing tells nothing about what was learned
         frozen = any(p.requires_grad for p in parameters)
@@ -71,26 +71,37 @@ class Follower(TorchFunctionMode):
         name = getattr(getattr(func, "overloadpacket", func), "__name__", "")  # as exported graphs call functions
         name = "detach" if func == Tensor.data.__get__ else name  # type: ignore[attr-defined]
         name = name.strip("_") if name.startswith("__") else name.removesuffix("_with_indices")
+        strange = self.strange(name, list(tensors_of((args, kwargs))))
         for tensor in tensors_of((args, kwargs)):
-            if tensor in self.constants:
+            if tensor in self.constants or tensor in self.strangers:
                 continue
             image = tensor.ndim > 2 and tensor.is_floating_point()
             where = f"{type(self.running[-1][1]).__name__} {self.running[-1][0]!r}"
-            if tensor in self.strangers:
-                raise MultiresError(
-                    f"{where}: a function, such as a lambda, holds weights of the model itself, of which a copy is audited;"
-                    " let it reach them through self"
-                )
             if tensor in self.made:
                 if image and name in ("numpy", "array", "tolist"):
                     self.unseen[f"{where}: an activation leaves torch ({name})"] = None
-            elif tensor.numel() <= FILTER or (not image and len(tensor) not in self.batches):  # nor is torch.from_numpy seen
+            elif tensor.numel() <= FILTER:  # torch.from_numpy is not seen either
                 self.constants[tensor] = tensor.requires_grad
-            elif image and len(tensor) in self.batches:
+            elif (image and len(tensor) in self.batches) or (tensor.ndim == 2 and tensor.is_floating_point()):
                 self.unseen[f"{where}: {name} reads what no call of torch was seen to make"] = None
         result = self.call(name, func, args, kwargs)
         self.made.update(dict.fromkeys(tensors_of(result), True))
+        if strange:
+            self.strangers.update(dict.fromkeys(tensors_of(result), True))
         return result
+
+    def strange(self, name: str, tensors: list[Tensor]) -> bool:
+        """Whether a call reads weights of what was copied; raises MultiresError where it would write to it, or mixes them in."""
+        writes = name.endswith("_") or name == "batch_norm"
+        held = [tensor for tensor in tensors if self.strangers.get(tensor, False) or (writes and tensor in self.strangers)]
+        mixed = any(tensor not in self.strangers and tensor not in self.constants for tensor in tensors)
+        if held and (writes or mixed):
+            path, module = self.running[-1]
+            raise MultiresError(
+                f"{type(module).__name__} {path!r}: a function, such as a lambda, holds weights of the model itself, of which"
+                " a copy is audited; let it reach them through self"
+            )
+        return bool(held)
 
     def __enter__(self) -> Self:
         for name, module in self.model.named_modules():
@@ -194,7 +205,16 @@ class Follower(TorchFunctionMode):
         learned = any(self.pending[t].learned if t in self.pending else self.constants.get(t, self.unknown(t)) for t in tensors)
         path, module = self.running[-1]
         return Value(
-            source, name, func, mapped(given, args), mapped(given, kwargs), 0 if several else None, path, _line(module), learned
+            source,
+            name,
+            func,
+            mapped(given, args),
+            mapped(given, kwargs),
+            0 if several else None,
+            path,
+            _line(module),
+            learned,
+            rough=torch.is_autocast_enabled(source.device.type),
         )
 
     def follow(self, name: str, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:

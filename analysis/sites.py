@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -70,15 +71,19 @@ class Tracer(Follower):
     def __init__(self, model: nn.Module, report: Callable[[Found], None], strangers: Iterable[Tensor] = ()) -> None:
         super().__init__(model, strangers)
         self.report = report
+        self.reported: WeakSet[Value] = WeakSet()  # of what several read in parts
         self.smoothed: Any = WeakIdKeyDictionary()  # by a fixed filter that steps by one cell: a slicing may complete it
 
     def call(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         """Make the call, and follow what it returns."""
         tensors = list(tensors_of((args, kwargs)))
         family = name[:-2] if name[-2:] in ("1d", "2d", "3d") else name
-        if name == "convolution" and not args[6]:  # as graphs that are decomposed call both
-            family = "conv"
-        if family in SHUFFLES and self.one_source(name, tensors, args, kwargs):
+        if name == "convolution" and not kwargs.get("transposed", args[6] if len(args) > 6 else False):
+            family = "conv"  # as graphs that are decomposed call both
+        self.shuffled(name, args)
+        before = self.pending.get(tensors[0]) if family in SHUFFLES else None
+        own_batch = before is None or before.source.shape[0] == tensors[0].shape[0]
+        if family in SHUFFLES and own_batch and self.one_source(name, tensors, args, kwargs):
             self.settle(name, tensors)
             return self.follow(name, func, args, kwargs, tensors)
         if family in RESAMPLERS:
@@ -87,7 +92,8 @@ class Tracer(Follower):
             self.settle(name, tensors)
             self.part(tensors if name != "pad" else [])
         if name == "pad":
-            self.begin(tensors, padding=True)
+            amounts = args[1] if len(args) > 1 else kwargs.get("pad", ())
+            self.begin(tensors, padding=len(amounts) <= 2 * (tensors[0].ndim - 2))
         if name in FOLLOWED and self.one_source(name, tensors, args, kwargs):
             return self.follow(name, func, args, kwargs, tensors)
         return self.other(name, func, args, kwargs, tensors)
@@ -142,13 +148,28 @@ class Tracer(Follower):
             if value is None or value.source.shape[0] != tensor.shape[0]:
                 continue
             names = {call.name for call in value.calls()}
+            moved = padding and names <= PERMUTATIONS | {"contiguous", "clone"}  # channels that lay last
             own = names <= LAYOUT | INDEXING or (padding and names <= NORMS)
-            if value.source.shape[2:] == tensor.shape[2:] and own:
+            if moved or (own and value.source.shape[2:] == tensor.shape[2:]):
                 del self.pending[tensor]
-            elif names <= LAYOUT:  # channels that lay last, or tokens
-                with torch._C.DisableTorchFunction():
-                    self.site(value, tensor)
-                del self.pending[tensor]
+
+    def shuffled(self, name: str, args: Any) -> None:
+        """A pixel shuffle is a site by itself, unless channels that were cells are told apart, and their mean is taken."""
+        with torch._C.DisableTorchFunction():
+            for tensor in tensors_of(args):
+                value = self.pending.get(tensor)
+                if value is None:
+                    continue
+                inner = [item for item in leaves(value.args) if isinstance(item, Value)]
+                if value.name in SHUFFLES:
+                    stays = name == "unflatten" or (name in ("view", "reshape") and len(_sizes(args)) == tensor.ndim + 1)
+                else:
+                    stays = name == "mean" or not (
+                        value.name in ("unflatten", "view", "reshape") and inner and inner[0].name in SHUFFLES
+                    )
+                if not stays:
+                    del self.pending[tensor]
+                    self.end(value, tensor)
 
     def part(self, tensors: list[Tensor]) -> None:
         """A function of what was resampled as another batch follows, and no view back to the batch it came from."""
@@ -161,7 +182,10 @@ class Tracer(Follower):
     def alone(self, value: Value) -> bool:
         """Report the resampling in a value as one of what it was given, where that was another batch than the source's."""
         for call in value.calls():
+            if call.alone in self.reported:
+                return True
             if call.alone is not None:
+                self.reported.add(call.alone)
                 with torch.no_grad():
                     output = Operator(call.alone, call.shape)(call.alone.source.double())
                 self.found(call.alone, output.to(call.alone.source.dtype))
@@ -182,6 +206,8 @@ class Tracer(Follower):
 
     def site(self, value: Value, output: Tensor) -> bool:
         """Report a followed value if it is a resampling."""
+        if value in self.reported:
+            return True
         names = {call.name for call in value.calls()}
         smoothed = self.smoothed.get(value.source)
         if smoothed is not None and names <= LAYOUT | INDEXING and _comparable(smoothed.source.shape, output.shape):
@@ -189,6 +215,7 @@ class Tracer(Follower):
             names.add(smoothed.name)
         elif names & set(RESAMPLERS):
             if _comparable(value.source.shape, output.shape):
+                self.reported.add(value)
                 self.found(value, output)
                 return True
             return False
@@ -226,6 +253,12 @@ class Tracer(Follower):
         """Report a site."""
         operator = Operator(value, tuple(output.shape))
         self.report(Found(kind_of(value), value.path, value.line, operator, value.learned, value.source, output))
+
+
+def _sizes(args: Any) -> tuple[Any, ...]:
+    """What a view is asked to be, as several arguments or as one."""
+    given = args[1:]
+    return tuple(given[0]) if len(given) == 1 and isinstance(given[0], tuple | list) else tuple(given)
 
 
 def _comparable(before: torch.Size, after: torch.Size) -> bool:

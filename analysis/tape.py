@@ -42,6 +42,8 @@ class Value:
     """Whether a parameter that is trained takes part, in this call or in one before it."""
     shape: tuple[int, ...] = ()
     """The result's, where it is followed."""
+    rough: bool = False
+    """Whether autocast may have computed it in a lower precision."""
     alone: "Value | None" = None
     """The call as a function of what it was given, where that is an image of another batch than the source."""
 

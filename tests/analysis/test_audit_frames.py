@@ -107,12 +107,56 @@ def test_the_image_may_be_named_last() -> None:
     assert only(audit(net, FOUR)).verdict == "Haar projection, exact"
 
 
-def test_a_constant_of_any_size_that_the_model_does_not_hold_is_fixed() -> None:
+def test_of_a_large_matrix_that_the_model_does_not_hold_a_note_speaks() -> None:
     half = torch.kron(torch.eye(8), torch.tensor([[0.5, 0.5]]))
-    assert only(audit(Apply(lambda _, x: (half @ x @ half.T).relu()), FOUR)).verdict == "Haar projection, exact"
+    (note, *_) = audit(Apply(lambda _, x: (half @ x @ half.T).relu()), FOUR).notes
+    assert note == "Apply '': matmul reads what no call of torch was seen to make: what resamples there is not found"
 
 
 @pytest.mark.parametrize("cut", [lambda x: torch.clip(x, -1, 1), functional.relu6, torch.sin])
 def test_functions_of_each_value_may_lie_between(cut: Callable[[Tensor], Tensor]) -> None:
     net = Apply(lambda _, x: cut(x.view(-1, 4, 8, 2, 8, 2)).mean((3, 5)))
     assert only(audit(net, FOUR.abs())).verdict.startswith("not linear")
+
+
+def normalised(y: Tensor) -> Tensor:
+    """Its own norm of channels, written out."""
+    mean = y.mean(1, keepdim=True)
+    return (y - mean) / ((y - mean).pow(2).mean(1, keepdim=True) + 1e-6).sqrt()
+
+
+def gated(y: Tensor) -> Tensor:
+    one, two = y.chunk(2, 1)
+    return one * two.sigmoid()
+
+
+@pytest.mark.parametrize(
+    "read", [gated, normalised, lambda y: y * y.mean((2, 3), keepdim=True).sigmoid(), lambda y: y[..., 1:-1, 1:-1]]
+)
+def test_what_reads_a_pixel_shuffle_in_parts_is_no_part_of_it(read: Callable[[Tensor], Tensor]) -> None:
+    found = audit(Apply(lambda _, x: read(functional.pixel_unshuffle(x, 2))), FOUR)
+    assert found.sites[0].verdict == "no projection: it moves cells into channels and loses nothing"
+    assert [site.kind for site in found.sites].count("pixel unshuffle") == 1
+
+
+def test_frames_that_several_read_in_parts_are_resampled_once() -> None:
+    conv = nn.Conv2d(3, 6, 3, 2, 1)
+    net = Apply(lambda net, x: gated(net.get_submodule("conv")(x.flatten(0, 1))).unflatten(0, (4, 5)), conv=conv)
+    assert only(audit(net, VIDEO)).before == (16, 16)
+
+
+def test_a_reshape_before_a_padding_is_a_part_of_what_is_made_of_it() -> None:
+    """As StyleGAN2's reference code filters: zeros between cells, where it goes up, by a padding of an axis of one."""
+
+    def filtered(_: nn.Module, x: Tensor) -> Tensor:
+        y = functional.pad(x.reshape(4, 4, 16, 1, 16, 1), [0, 0, 0, 0, 0, 0, 0, 0]).reshape(4, 4, 16, 16)
+        y = functional.conv2d(functional.pad(y, [0, 1, 0, 1]), torch.full((4, 1, 2, 2), 0.25), groups=4)
+        return y[:, :, ::2, ::2].relu()
+
+    assert only(audit(Apply(filtered), FOUR)).verdict == "Haar projection, exact"
+
+
+@pytest.mark.parametrize("length", [64, 16384])
+def test_long_signals_are_interpolated_as_precisely_as_float32_knows_places(length: int) -> None:
+    net = nn.Upsample(scale_factor=2, mode="linear", align_corners=True)
+    assert only(audit(net, images(2, 1, length))).verdict.startswith("fixed filter, closest to haar")

@@ -97,3 +97,34 @@ def test_of_several_inputs_the_image_is_the_one_with_most_axes() -> None:
 
 def test_images_without_variance_have_no_readout() -> None:
     assert only(audit(nn.AvgPool2d(2), torch.ones(8, 1, 16, 16))).readout is None
+
+
+def test_what_autocast_rounds_is_no_other_function() -> None:
+    half = torch.kron(torch.eye(8), torch.tensor([[0.5, 0.5]]))
+
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("pairs", half)
+            self.scale = nn.Parameter(torch.full((4, 1, 1), 1.37))
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                y = self.get_buffer("pairs") @ x @ self.get_buffer("pairs").T
+            return (y * self.scale).relu()
+
+    assert only(audit(Halved(), FOUR)).verdict.startswith("Haar projection times 1.37")
+
+
+def test_a_hook_may_look_at_weights_of_the_model_itself() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.AvgPool2d(2))
+    seen: list[float] = []
+    net[0].register_forward_hook(lambda module, args, result: seen.append(float(net[0].weight.norm())))  # type: ignore[arg-type, operator]
+    net[1].register_forward_hook(lambda module, args, result: result.to(net[0].weight.dtype))
+    assert only(audit(net, FOUR)).verdict == "Haar projection, exact"
+    assert seen
+
+
+def test_of_signals_beside_a_picture_the_signals_are_audited() -> None:
+    net = Apply(lambda _, x, picture: functional.avg_pool1d(x, 2) + picture.mean())
+    assert only(audit(net, (images(4, 3, 64), images(1, 1, 8, 8)))).readout
