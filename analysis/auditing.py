@@ -10,22 +10,18 @@ The model itself is never run: a copy is, in evaluation mode and with random num
 random ones. `analysis.sites` finds the sites, `analysis.resampling` measures them, `analysis.passage` what they pass on.
 """
 
-import contextlib
-import copy
 import dataclasses
 import itertools
 import math
-import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis import kernels, passage, resampling
+from analysis import copies, kernels, passage, resampling
 from analysis.capture import compiled
 from analysis.resampling import Measured
 from analysis.sites import Found, Tracer
@@ -33,7 +29,7 @@ from analysis.tape import leaves, mapped
 from analysis.verdicts import verdict
 from multires.errors import MultiresError, summary
 
-SEED, REDRAWN = 0, 1_000_003
+SEED = 0
 Table = dict[str, dict[str, float]]
 
 
@@ -105,11 +101,9 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
     if empty := [x for x in images if not x.numel()]:
         raise MultiresError(f"inputs of shape {tuple(empty[0].shape)} are empty: pass one image or more")
     notes: list[str] = []
-    with _undisturbed():
-        net = _copied(model)
-        ours = {id(tensor) for tensor in _tensors(net)}
-        strangers = [tensor for tensor in _tensors(model) if id(tensor) not in ours]
-        found = _Pass(net, args, kwargs, measured=True, strangers=strangers)
+    with copies.undisturbed():
+        net = copies.copied(model)
+        found = _Pass(net, args, kwargs, measured=True, strangers=copies.left_behind(model, net))
         sites = found.sites
         notes += found.unseen
         axes = len(sites[0].before) + 2 if sites else 0
@@ -120,7 +114,7 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
             notes.append(f"no survival of bands, which takes {passage.PROBED} images: {error}")
             survivals = [None] * len(sites)
         readouts = passage.readouts(image, found.output, found.coarse, sites, notes)
-        notes.append(redraw(net))
+        notes.append(copies.redraw(net))
         again = _Pass(net, args, kwargs, like=sites)
         same = [(s.kind, s.path, s.before, s.after) for s in sites] == [site[:4] for site in again.randoms]
         if not same:
@@ -141,10 +135,6 @@ def audit(model: nn.Module, inputs: Any) -> Audit:
     return Audit(type(model).__name__, count, shapes, tuple(sites), tuple(notes), time.perf_counter() - started)
 
 
-def _tensors(net: nn.Module) -> Iterator[Tensor]:
-    return itertools.chain(net.parameters(), net.buffers())
-
-
 def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if not isinstance(model, nn.Module):
         raise MultiresError(f"audit of a {type(model).__name__}: pass a torch.nn.Module")
@@ -160,32 +150,6 @@ def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return (tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)), {}
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    # results that a module keeps, as weight normalisation by hooks and pruning do, are copied as values: torch copies no others
-    held = (item for module in model.modules() for item in vars(module).values() if isinstance(item, Tensor) and not item.is_leaf)
-    try:
-        net = copy.deepcopy(model, {id(item): item.detach().clone() for item in held})
-        net.eval()  # which returns nothing where a module's own train() does not
-        return net
-    except Exception as error:
-        raise MultiresError(
-            f"{type(model).__name__} cannot be copied, and only a copy is audited ({summary(error)}); give it a __deepcopy__"
-        ) from None
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Leave every generator of random numbers where it was."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 # the one that a model's forward may draw from
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
 
 
 class _Pass:
@@ -283,33 +247,6 @@ def _site(site: Found, measured: Measured | str) -> Site:
     side = "encoder" if site.falls else "decoder"
     channels = (site.operator.before[0], site.operator.after[0])
     return Site(_kind(site, measured), site.path, line, side, before, after, channels, site.learned, measured)
-
-
-def redraw(net: nn.Module) -> str:
-    """Initialise all weights anew, and say how.
-
-    Each module's `reset_parameters` does it; whatever that leaves as it was, or has none, is drawn from a normal distribution with
-    the mean and standard deviation it had.
-    """
-    torch.manual_seed(REDRAWN)  # small seeds are those that networks are initialised with
-    left, without, failed = 0, "", ""
-    with torch.no_grad():
-        for name, module in net.named_modules():
-            own = [p for p in module.parameters(recurse=False) if p.numel() and p.is_floating_point()]
-            before = [p.clone() for p in own]
-            if own and callable(getattr(module, "reset_parameters", None)):
-                try:
-                    module.reset_parameters()
-                except Exception as error:  # whatever the user's code raises
-                    failed = failed or f"; that of {type(module).__name__} {name!r} raised {summary(error)}"
-                    for p, old in zip(own, before, strict=True):
-                        p.copy_(old)
-            for p, old in zip(own, before, strict=True):
-                if torch.equal(p, old) and old.numel() > 1 and (deviation := float(old.double().std())):
-                    p.normal_(float(old.double().mean()), deviation)
-                    left, without = left + 1, without or f"{type(module).__name__} {name!r}"
-    drawn = f"; {left} that it leaves alone, the first in {without}, are normal, of their own mean and deviation" if left else ""
-    return f"random weights: by each module's reset_parameters{drawn}{failed}"
 
 
 def _finite(item: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from analysis import audit, auditing
+from analysis import audit, copies
 from multires import pretrained
 from tests.analysis.audited import Apply, X, images, measured, only
 
@@ -38,7 +38,7 @@ class Scaled(nn.Module):
 def test_redrawn_weights() -> None:
     net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.AvgPool2d(2), Scaled())
     before = {name: p.clone() for name, p in net.named_parameters()}
-    sentence = auditing.redraw(net)
+    sentence = copies.redraw(net)
     after = dict(net.named_parameters())
     assert not torch.equal(after["0.weight"], before["0.weight"])
     assert torch.equal(after["2.gain"], before["2.gain"])
