@@ -63,6 +63,7 @@ POINTWISE = {  # functions of each value that are not linear, or of each and its
 }
 NORMS = LAYOUT | ELEMENTWISE | POINTWISE | {"mean", "sum", "var", "std", "norm", "linalg_vector_norm"}
 ENDS = POINTWISE | {"pad"}
+VIEWS = {"unflatten", "view", "reshape"}
 SHUFFLES = {"pixel_shuffle", "pixel_unshuffle"}
 """They resample by themselves, but what comes next may belong to it, as a mean over the cells that became channels does."""
 # fmt: on

@@ -85,9 +85,8 @@ def go(run: Run, directory: Path, tensorboard: bool = False) -> Iterator[trainin
     """Train the run of a folder from where it is, and write the averaged weights and their card at its end."""
     _require_writable(directory)
     first = training.processes().is_main_process
-    with contextlib.ExitStack() as stack:
-        if first:
-            stack.enter_context(files.held(directory / CONFIG, "another process trains there; wait for it, or stop it first"))
+    alone = files.held(directory / CONFIG, "another process trains there; wait for it, or stop it first")
+    with alone if first else contextlib.nullcontext():
         yield from _trained(run, directory, tensorboard, first)
 
 

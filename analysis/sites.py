@@ -32,6 +32,7 @@ from analysis.calls import (
     RESAMPLERS,
     SHUFFLES,
     STRIDED,
+    VIEWS,
     kind_of,
     strided,
 )
@@ -160,13 +161,13 @@ class Tracer(Follower):
                 value = self.pending.get(tensor)
                 if value is None:
                     continue
-                inner = [item for item in leaves(value.args) if isinstance(item, Value)]
+                inner = next((item for item in leaves(value.args) if isinstance(item, Value)), None)
                 if value.name in SHUFFLES:
-                    stays = name == "unflatten" or (name in ("view", "reshape") and len(_sizes(args)) == tensor.ndim + 1)
+                    stays = name == "unflatten" or (name in VIEWS and len(_sizes(args)) == tensor.ndim + 1)
+                elif value.name in VIEWS and inner is not None and inner.name in SHUFFLES:
+                    stays = name == "mean"
                 else:
-                    stays = name == "mean" or not (
-                        value.name in ("unflatten", "view", "reshape") and inner and inner[0].name in SHUFFLES
-                    )
+                    continue
                 if not stays:
                     del self.pending[tensor]
                     self.end(value, tensor)
@@ -182,14 +183,14 @@ class Tracer(Follower):
     def alone(self, value: Value) -> bool:
         """Report the resampling in a value as one of what it was given, where that was another batch than the source's."""
         for call in value.calls():
-            if call.alone in self.reported:
-                return True
-            if call.alone is not None:
+            if call.alone is None:
+                continue
+            if call.alone not in self.reported:
                 self.reported.add(call.alone)
                 with torch.no_grad():
                     output = Operator(call.alone, call.shape)(call.alone.source.double())
                 self.found(call.alone, output.to(call.alone.source.dtype))
-                return True
+            return True
         return False
 
     def unbatched(self, func: Any, args: Any, kwargs: Any) -> Any:
