@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -26,6 +25,8 @@ from multires.hvae_configs import HVAE_PRESETS, HVAERun
 COLOUR = HVAE_PRESETS["cifar10"]
 RUNS = HVAE_PRESETS
 PUBLISHED = {f"vdvae {name}": HVAERun(config, TrainingConfig(batch=1)) for name, config in vdvae.PRESETS.items()}
+COMPILED = {"": None, ", compiled": {}, ", CUDA graphs": {"triton.cudagraphs": True}}
+"""How a GPU runs ours: as it is, or compiled with options of Inductor."""
 SECONDS_BESIDE = 12.0  # for a case with all its candidates
 Row = dict[str, Any]
 
@@ -43,8 +44,8 @@ def hvae_rows() -> Iterator[Row]:
         yield from _memory_beside_plain()
         yield from _presets("cpu")
         if torch.cuda.is_available():
-            yield from _accelerated("cuda")
             yield from _presets("cuda")
+            yield from _accelerated("cuda")
     finally:
         torch.set_num_threads(threads)
 
@@ -70,25 +71,17 @@ def _beside_plain() -> Iterator[Row]:
 
 
 def _compiled() -> Iterator[Row]:
-    """Sampling with our cells compiled, which takes a C++ compiler, and what compiling them takes."""
+    """The same with our network compiled whole, which takes a C++ compiler, and what compiling takes where nothing is cached."""
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         return
     mine, theirs = ours(COLOUR), plain(COLOUR)
-    with _compiling(mine):
-        start = time.perf_counter()
-        mine.sample()
-        yield _value("compiling cells for sampling, colour, s", time.perf_counter() - start)
-        yield _against("sampling, colour, compiled cells", mine.sample, theirs.sample)
-
-
-@contextmanager
-def _compiling(work: Work) -> Iterator[None]:
-    """Our cells compiled, each for the shapes that it meets."""
-    assert isinstance(work.net, HVAE)
-    with torch._dynamo.config.patch(recompile_limit=256):  # all cells are one piece of code to it
-        for cell in work.net.cells:
-            cell.compile()
-        yield
+    mine.compile()
+    with torch._inductor.config.patch(force_disable_caches=True):
+        for case, call in CASES.items():
+            start = time.perf_counter()
+            call(mine)
+            yield _value(f"compiling, colour: {case}, s", time.perf_counter() - start)
+            yield _against(f"{case}, colour, compiled", partial(call, mine), partial(call, theirs))
 
 
 def _parts() -> Iterator[Row]:
@@ -147,15 +140,13 @@ def _presets(device: str) -> Iterator[Row]:
 
 
 def _accelerated(device: str) -> Iterator[Row]:
-    """On a GPU: ours in float32 and bfloat16, as it is and with compiled cells, over the plain reading in eager float32."""
-    mine, theirs = ours(COLOUR, device), plain(COLOUR, device)
+    """On a GPU: ours in float32 and bfloat16, as it is and compiled, over the plain reading in eager float32."""
+    theirs = plain(COLOUR, device)
     bfloat16 = torch.autocast(device, torch.bfloat16)
-
-    def rows(how: str) -> Iterator[Row]:
+    for how, options in COMPILED.items():
+        mine = ours(COLOUR, device)
+        if options is not None:
+            mine.compile(**options)
         for case, call in CASES.items():
             yield _against(f"{case}, colour, {device}{how}", partial(call, mine), partial(call, theirs))
             yield _against(f"{case}, colour, {device}, bfloat16{how}", bfloat16(partial(call, mine)), partial(call, theirs))
-
-    yield from rows("")
-    with _compiling(mine):
-        yield from rows(", compiled cells")

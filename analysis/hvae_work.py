@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,12 @@ class Work:
         self.net, self.clip, self.flat = net.to(device), run.training.clip, flat
         self.parameters = flatten(self.net) if flat else list(net.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, LEARNING_RATE, fused=flat or None)
+
+    def compile(self, **options: bool) -> None:
+        """Compile all of it by Inductor with these options; noise stays torch's own, which Inductor draws slowly on a CPU."""
+        chosen: dict[str, Any] = {"fallback_random": True, **options}
+        self.net.compile(options=chosen)
+        self.net.sample = torch.compile(self.net.sample, options=chosen)  # type: ignore[method-assign]
 
     def loss(self) -> Tensor:
         """The forward pass."""

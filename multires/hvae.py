@@ -279,9 +279,11 @@ class HVAE(nn.Module):
         """Draw images, of shape (count, channels, size, size): latents but those given from the prior, then pixels.
 
         Latents, noise and temperature are what `integrate` takes; pixels have noise of their own, from the generator. They are
-        of two or of 256 values, so that they have no gradient, and none is kept track of.
+        of two or of 256 values, so that they have no gradient, and none is kept track of. `torch.compile(hvae.sample)` makes
+        one graph of it where no generator is given.
         """
-        with torch.inference_mode():
+        # compiled, parameters cannot be expanded in inference mode
+        with torch.no_grad() if torch.compiler.is_compiling() else torch.inference_mode():
             for step in self.integrate(count, latents=latents, noise=noise, temperature=temperature, generator=generator):
                 state = step.state
                 del step

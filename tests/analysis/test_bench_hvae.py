@@ -13,7 +13,7 @@ from analysis import bench_hvae, hvae_work
 from analysis.cli import main
 from analysis.peak import peak_mib
 from analysis.undone import BY_TENSOR, IN_SAMPLING, UNDONE, within
-from multires.cells import Cell
+from multires.hvae import HVAE
 from multires.hvae_configs import HVAE_PRESETS, Resolution
 
 LEVELS = (Resolution(8, 1, 2, 8), Resolution(4, 1, 1, 8))
@@ -34,8 +34,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    compiled: list[Cell] = []
-    monkeypatch.setattr(Cell, "compile", lambda cell: compiled.append(cell))  # it would take half a minute
+    compiled: list[hvae_work.Work] = []
+    monkeypatch.setattr(hvae_work.Work, "compile", lambda work: compiled.append(work))  # it would take half a minute
     monkeypatch.setattr(bench_hvae.shutil, "which", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     threads = torch.get_num_threads()
@@ -46,12 +46,14 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert torch.channels_last != torch.contiguous_format
     rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
     timed = [row for row in rows if row["ratio"] is not None]
-    cases = [*(f"{case}, colour" for case in hvae_work.CASES), "sampling, colour, compiled cells"]
+    cases = [f"{case}, colour{how}" for how in ("", ", compiled") for case in hvae_work.CASES]
     assert [row["case"] for row in timed] == [f"{case}, batch 2" for case in cases]
-    assert len(compiled) == len(set(compiled)) == 3  # every cell of one network
+    assert [type(work.net) for work in compiled] == [HVAE]
     for row in timed:
         assert row["ratio"] == pytest.approx(row["peers"]["plain"] / row["ours_s"])
     values = {row["case"]: row["value"] for row in rows if row["ratio"] is None}
+    compiling = [case for case in values if case.startswith("compiling")]
+    assert compiling == [f"compiling, colour: {case}, s" for case in hvae_work.CASES]
     shares = [values[f"training step, colour: {part}, %"] for part in ("forward", "backward", "optimiser")]
     assert sum(shares) == pytest.approx(100)
     undone = {"training step": [*UNDONE, BY_TENSOR], "sampling": [*IN_SAMPLING]}
@@ -73,27 +75,54 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_rows_of_an_accelerator_are_over_the_plain_reading_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """On this machine's CPU, under the name of a device."""
-    compiled: list[Cell] = []
-    monkeypatch.setattr(Cell, "compile", lambda cell: compiled.append(cell))
-    seen = set[tuple[str, bool, int]]()
+    compiled: dict[hvae_work.Work, dict[str, bool]] = {}
+    monkeypatch.setattr(hvae_work.Work, "compile", lambda work, **options: compiled.update({work: options}))
+    seen: list[tuple[str, bool, dict[str, bool] | None]] = []
 
     def watched(call: Callable[[hvae_work.Work], None], work: hvae_work.Work) -> None:
-        seen.add((type(work.net).__name__, torch.is_autocast_enabled("cpu"), len(compiled)))
+        found = (type(work.net).__name__, torch.is_autocast_enabled("cpu"), compiled.get(work))
+        if found not in seen:
+            seen.append(found)
         call(work)
 
     for case, call in hvae_work.CASES.items():
         monkeypatch.setitem(hvae_work.CASES, case, partial(watched, call))
     rows = list(bench_hvae._accelerated("cpu"))
     cases = [f"{case}, colour, cpu{precision}" for case in hvae_work.CASES for precision in ("", ", bfloat16")]
-    assert [row["case"] for row in rows] == [f"{case}{how}, batch 2" for how in ("", ", compiled cells") for case in cases]
-    assert seen == {
-        *(("HVAE", in_bfloat16, cells) for in_bfloat16 in (False, True) for cells in (0, 3)),
-        *(("PlainVDVAE", False, cells) for cells in (0, 3)),
-    }
+    ways = ("", ", compiled", ", CUDA graphs")
+    assert [row["case"] for row in rows] == [f"{case}{how}, batch 2" for how in ways for case in cases]
+    ran = [("HVAE", in_bfloat16, options) for options in (None, {}, {"triton.cudagraphs": True}) for in_bfloat16 in (False, True)]
+    assert [found for found in seen if found[0] == "HVAE"] == ran
+    assert [found for found in seen if found[0] != "HVAE"] == [("PlainVDVAE", False, None)]
     monkeypatch.setattr(bench_hvae, "alone", lambda run, case, device: (1.0, None))
     on_cuda = [row["case"] for row in bench_hvae._presets("cuda")]
     assert on_cuda[0] == "mnist: training step on cuda, images/s, batch 32"
     assert len(on_cuda) == len(set(on_cuda)) == 2 * len(hvae_work.CASES)
+
+
+def test_compiled_work_draws_and_learns_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a compiler that traces the whole and then computes as torch does; Inductor takes a minute."""
+    real = torch.compile
+    asked = []
+
+    def compiler(call: Callable[..., object], options: dict[str, object]) -> Callable[..., object]:
+        asked.append(options)
+        return real(call, backend="aot_eager", fullgraph=True)
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    torch.manual_seed(0)
+    work, other = hvae_work.ours(TINY), hvae_work.ours(TINY)
+    other.net.load_state_dict(work.net.state_dict())
+    other.images = work.images
+    work.compile(**{"triton.cudagraphs": True})
+    results = []
+    for each in (work, other):
+        torch.manual_seed(1)
+        each.train()
+        results.append((each.net.sample(2), each.loss().detach()))
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[0][1].item() == pytest.approx(results[1][1].item(), rel=1e-6)
+    assert asked == [{"fallback_random": True, "triton.cudagraphs": True}] * 2
 
 
 def test_all_that_is_timed_is_what_it_says() -> None:

@@ -208,6 +208,20 @@ def test_samples_have_no_gradient_and_may_be_trained_on(preset: str) -> None:
     assert weight.grad.any()
 
 
+@pytest.mark.parametrize("preset", ["mnist", "digits"])
+def test_sampling_is_one_graph_to_a_compiler(preset: str) -> None:
+    """Which inference mode would not be; the first resolution of digits starts from a learned function, so from a parameter."""
+    levels = (Resolution(8, 1, 1, 8), Resolution(4, 1, 1, 8))
+    hvae = HVAE(replace(HVAE_PRESETS[preset].model, resolutions=levels, border=0))
+    compiled = torch.compile(hvae.sample, backend="aot_eager", fullgraph=True)
+    drawn = []
+    for sample in (compiled, hvae.sample):
+        torch.manual_seed(0)
+        drawn.append(sample(3))
+    assert torch.equal(*drawn)
+    assert not drawn[0].requires_grad
+
+
 @given(hvae_configs())
 def test_every_configuration_trains_and_samples(config: HVAEConfig) -> None:
     torch.manual_seed(0)
