@@ -38,6 +38,7 @@ def tables() -> str:
         for name in (*UNDONE, BY_TENSOR)
     ]
     shares = [f"{part} {values[f'training step, colour: {part}, %']:.0f} %" for part in ("forward", "backward", "optimiser")]
+    compiling = [f"{case} {values[name]:.0f} s" for case in CASES if (name := f"compiling, colour: {case}, s") in values]
     memory = [
         [case, *(_whole(values.get(f"peak memory, colour: {case}, MiB above the built network, {of}")) for of in NETWORKS)]
         for case in CASES
@@ -55,7 +56,7 @@ def tables() -> str:
     parts = [
         f"On {THREADS} threads:\n",
         markdown_tables.table(["colour", "ours, ms", "plain, ms", "ratio"], beside),
-        f"Shares of a training step: {', '.join(shares)}.\n",
+        f"Shares of a training step: {', '.join(shares)}. Compiling, where nothing is cached: {', '.join(compiling) or '-'}.\n",
         "The most memory above the built network, MiB:\n",
         markdown_tables.table(["colour", *NETWORKS], memory),
         "One thing undone, its time over the time as it is:\n",

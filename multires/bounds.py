@@ -57,10 +57,12 @@ def bounds(hvae: HVAE, images: Tensor, draws: int, seed: int, batch: int = BATCH
     """The bounds for images, batch after batch, none left out: ELBO with one draw, and L_K with `draws`, none where 0.
 
     The draws for an image are streamed, so that memory does not grow with their number. One seed, one result on one device.
-    Raises MultiresError for less than one image, or less than no draw.
+    Raises MultiresError for less than one image, a batch of less than one, or less than no draw.
     """
-    if draws < 0:
-        raise MultiresError(f"draws = {draws}: the draws from the posterior for each image are 0 or more")
+    if draws < 0 or batch < 1:
+        raise MultiresError(
+            f"draws = {draws}, batch = {batch}: the draws from the posterior for each image are 0 or more, images at once 1 or more"
+        )
     generator, drawn = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
     device = next(hvae.parameters()).device
     for part in images.split(batch):

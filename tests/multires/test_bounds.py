@@ -135,10 +135,12 @@ def test_draws_are_streamed() -> None:
     assert sum(sizes) == 10 + 10 * 1000
 
 
-def test_less_than_no_draw_and_no_images_are_refused() -> None:
+def test_less_than_no_draw_and_no_images_and_none_at_once_are_refused() -> None:
     hvae, images = HVAE(CONFIG), torch.zeros(3, 1, 4, 4)
     with pytest.raises(MultiresError, match=r"^draws = -1: "):
         next(bounds(hvae, images, -1, 0))
+    with pytest.raises(MultiresError, match=r"batch = 0: "):
+        next(bounds(hvae, images, 0, 0, batch=0))
     with pytest.raises(MultiresError, match="one image or more"):
         next(bounds(hvae, images[:0], 0, 0))
 
