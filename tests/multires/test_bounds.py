@@ -137,9 +137,9 @@ def test_draws_are_streamed() -> None:
 
 def test_less_than_no_draw_and_no_images_and_none_at_once_are_refused() -> None:
     hvae, images = HVAE(CONFIG), torch.zeros(3, 1, 4, 4)
-    with pytest.raises(MultiresError, match=r"^draws = -1: "):
+    with pytest.raises(MultiresError, match=r"^draws = -1, "):
         next(bounds(hvae, images, -1, 0))
-    with pytest.raises(MultiresError, match=r"batch = 0: "):
+    with pytest.raises(MultiresError, match=r"^draws = 0, batch = 0: "):
         next(bounds(hvae, images, 0, 0, batch=0))
     with pytest.raises(MultiresError, match="one image or more"):
         next(bounds(hvae, images[:0], 0, 0))
