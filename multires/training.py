@@ -105,6 +105,11 @@ def processes() -> PartialState:
     return PartialState(cpu=_cpu_only())
 
 
+def leave() -> None:
+    """Part from the other processes of the run, if there are any: threads of the group must not outlive the interpreter."""
+    processes().destroy_process_group()
+
+
 def _cpu_only() -> bool:
     return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 

@@ -57,9 +57,8 @@ class Study:
                 files.require_writable(target)
         for _ in terminal.study_progress(study.train(grid, names, folder), grid, names):
             pass
-        state = training.processes()
-        state.destroy_process_group()  # its threads must not outlive the interpreter
-        if not state.is_main_process:
+        training.leave()
+        if not training.processes().is_main_process:
             return 0
         rows = list(terminal.progress(chosen.rows(study.finished(grid, folder)), None, "measuring"))
         terminal.show_table(*chosen.table(rows))

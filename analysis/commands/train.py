@@ -121,9 +121,8 @@ class Train:
                     last = record
         except KeyboardInterrupt as stop:  # where the loop has not said it: before its first step, or at a second Ctrl-C
             raise KeyboardInterrupt(str(stop) or f"stopped; {directory} holds the run, go on with --resume {directory}") from None
-        state = training.processes()
-        state.destroy_process_group()  # its threads must not outlive the interpreter
-        if state.is_main_process:
+        training.leave()
+        if training.processes().is_main_process:
             loss = f"test loss {last.test_loss:.6g}; " if last else ""
             print(f"{loss}weights: {(directory / runs.WEIGHTS).resolve()}")
         sys.stdout.flush()
